@@ -1,0 +1,1 @@
+"""Airflow: operators whose arguments and results are revisions of data packages."""

@@ -1,0 +1,95 @@
+"""From a task instance to what the steps take, and from their errors to Airflow's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Final
+
+from airflow.sdk import Context, conf
+from airflow.sdk.exceptions import AirflowFailException
+
+from t4_ops.errors import InvalidInputError, StorageError, T4Error
+from t4_ops.operations import JobRun, RunInfo
+
+_FLAGS: Final = {"true": True, "false": False}
+
+
+def run_info(context: Context) -> RunInfo:
+    """Return the run that lineage records for this try of this task instance.
+
+    Namespace, names and ids are those of Airflow's OpenLineage provider (checked against its
+    version 2.20.3: `conf.namespace`, `build_task_instance_ol_run_id`, `build_dag_run_ol_run_id`),
+    so that its events and ours tell of one run, whether it is installed or not.
+    """
+    from airflow import __version__ as airflow_version
+
+    ti, dag_run = context["ti"], context["dag_run"]
+    # Runs that an asset or the API started may have no logical date.
+    moment = dag_run.logical_date or dag_run.run_after
+    namespace = job_namespace()
+    parent = JobRun(
+        run_id=_run_id(moment, namespace, ti.dag_id, dag_run.clear_number),
+        job_namespace=namespace,
+        job_name=ti.dag_id,
+    )
+    return RunInfo(
+        run_id=_run_id(moment, namespace, ti.dag_id, ti.task_id, ti.try_number, ti.map_index),
+        job_namespace=namespace,
+        job_name=f"{ti.dag_id}.{ti.task_id}",
+        parent=parent,
+        root=parent,
+        nominal_time=moment.isoformat(),
+        attempt=ti.try_number,
+        engine="airflow",
+        engine_version=airflow_version,
+    )
+
+
+def job_namespace() -> str:
+    """Return the OpenLineage namespace of Airflow's jobs.
+
+    It is `[openlineage] namespace`, else `OPENLINEAGE_NAMESPACE`, else `default`: the rule of
+    Airflow's OpenLineage provider, because the namespace is part of its run ids.
+    """
+    option = conf.get("openlineage", "namespace", fallback="")
+    return option or os.environ.get("OPENLINEAGE_NAMESPACE", "default")
+
+
+def _run_id(moment: datetime, *parts: object) -> str:
+    # Here and not at the top: OpenLineage's client takes half a second to import.
+    from openlineage.client.uuid import generate_static_uuid
+
+    return str(generate_static_uuid(moment, ".".join(map(str, parts)).encode()))
+
+
+@contextmanager
+def airflow_errors() -> Iterator[None]:
+    """Raise `AirflowFailException`, which ends a task without retries, where a retry can't help.
+
+    Raises:
+        AirflowFailException: Any error of ours but the next.
+        StorageError: It is retryable; the task's own `retries` decide.
+    """
+    try:
+        yield
+    except T4Error as exc:
+        if isinstance(exc, StorageError) and exc.retryable:
+            raise
+        raise AirflowFailException(exc.message) from exc
+
+
+def flag(value: object, field: str) -> bool:
+    """Return a truth value that may have been rendered from a template.
+
+    Raises:
+        InvalidInputError: It is neither a bool nor the text of one. Any text is true to Python, so
+            `"False"` would come to mean true.
+    """
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.strip().lower() in _FLAGS:
+        return _FLAGS[value.strip().lower()]
+    raise InvalidInputError(f"{field}={value!r} is no truth value: use true or false", key=field)

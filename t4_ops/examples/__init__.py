@@ -1,0 +1,1 @@
+"""What the example DAGs and flows compute; the extra `demo` brings what they need."""

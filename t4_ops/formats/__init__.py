@@ -1,0 +1,28 @@
+"""Bytes to Python objects and back, by the extension of the logical key.
+
+The options that a format was written with are remembered in the entry's metadata in exactly
+the shape quilt3 8.0.0 uses, so that each library reads what the other wrote.
+"""
+
+from __future__ import annotations
+
+from t4_ops.formats.base import FormatHandler, Serialized
+from t4_ops.formats.codec import (
+    DEFAULT_MAX_SIZE_BYTES,
+    deserialize,
+    is_serializable,
+    serialize,
+)
+from t4_ops.formats.compression import decompress
+from t4_ops.formats.handlers import register
+
+__all__ = [
+    "DEFAULT_MAX_SIZE_BYTES",
+    "FormatHandler",
+    "Serialized",
+    "decompress",
+    "deserialize",
+    "is_serializable",
+    "register",
+    "serialize",
+]

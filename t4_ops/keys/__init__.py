@@ -1,0 +1,41 @@
+"""The vocabulary: names, logical keys, physical keys, package URIs and references."""
+
+from t4_ops.keys.identity import Dataset, asset_uri, dataset_of, is_folder, normalize_registry
+from t4_ops.keys.names import (
+    DEFAULT_LIMITS,
+    RESERVED_COMPONENTS,
+    Limits,
+    is_reserved,
+    is_top_hash,
+    logical_key_problem,
+    tree_order,
+    validate_hash_prefix,
+    validate_logical_key,
+    validate_name,
+    validate_top_hash,
+)
+from t4_ops.keys.physical import PhysicalKey
+from t4_ops.keys.refs import PackageRef
+from t4_ops.keys.uri import PackageUri
+
+__all__ = [
+    "DEFAULT_LIMITS",
+    "RESERVED_COMPONENTS",
+    "Dataset",
+    "Limits",
+    "PackageRef",
+    "PackageUri",
+    "PhysicalKey",
+    "asset_uri",
+    "dataset_of",
+    "is_folder",
+    "is_reserved",
+    "is_top_hash",
+    "logical_key_problem",
+    "normalize_registry",
+    "tree_order",
+    "validate_hash_prefix",
+    "validate_logical_key",
+    "validate_name",
+    "validate_top_hash",
+]

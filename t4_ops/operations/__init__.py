@@ -1,0 +1,23 @@
+"""Steps for pipelines: what operators and tasks call."""
+
+from t4_ops.ledger import InputLike, JobRun, RunInfo
+from t4_ops.operations.results import InstallResult, PackageLike, StepResult, resolve
+from t4_ops.operations.steps import Sources, browse, build, install, push
+from t4_ops.package import NOW, Expected
+
+__all__ = [
+    "NOW",
+    "Expected",
+    "InputLike",
+    "InstallResult",
+    "JobRun",
+    "PackageLike",
+    "RunInfo",
+    "Sources",
+    "StepResult",
+    "browse",
+    "build",
+    "install",
+    "push",
+    "resolve",
+]

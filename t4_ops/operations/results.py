@@ -1,0 +1,170 @@
+"""What steps take and give: references to packages, and small results of JSON values."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypedDict
+
+from t4_ops.config import Settings, load_settings
+from t4_ops.errors import InvalidInputError
+from t4_ops.keys import PackageRef, PackageUri
+from t4_ops.ledger import Input, InputLike, parse_inputs
+from t4_ops.package import open_registry
+
+PackageLike = PackageRef | Mapping[str, Any] | str
+"""What names a revision: see `pinned`."""
+
+
+class StepResult(TypedDict):
+    """What every step returns: JSON scalars and one list, small whatever the package holds.
+
+    Attributes:
+        uri: Package URI with the full top hash.
+        registry: Normalised registry.
+        name: Package name.
+        top_hash: Full top hash.
+        inputs: What the revision was made from, for the lineage of the next step.
+        files: Number of entries.
+        size_bytes: Their size.
+        changed: False if the step found its work done.
+    """
+
+    uri: str
+    registry: str
+    name: str
+    top_hash: str
+    inputs: list[dict[str, str]]
+    files: int
+    size_bytes: int
+    changed: bool
+
+
+class InstallResult(StepResult):
+    """A `StepResult` and where the files are.
+
+    Attributes:
+        dest: Absolute path of the folder, on the machine that ran the step.
+    """
+
+    dest: str
+
+
+def as_given(package: PackageLike) -> PackageLike:
+    """Return what names a revision, the text of a step's result read as that result.
+
+    Raises:
+        InvalidInputError: The text begins like a result and is none.
+    """
+    if not isinstance(package, str) or not package.lstrip().startswith("{"):
+        return package
+    value = _literal(package)
+    if not isinstance(value, Mapping):
+        raise InvalidInputError(f"{package[:200]!r} is no step's result")
+    return value
+
+
+def inputs_of(values: InputLike | Iterable[InputLike] | None) -> tuple[Input, ...]:
+    """Return inputs from what users and steps name them by, or the text that templates make of it.
+
+    Raises:
+        InvalidInputError: A value names no input.
+    """
+    return () if values is None else parse_inputs(list(_rendered(values)))
+
+
+def _rendered(values: Any) -> Iterator[Any]:
+    if isinstance(values, str) and values.lstrip().startswith(("{", "[", "(")):
+        values = _literal(values)
+    if isinstance(values, list | tuple):
+        for value in values:
+            yield from _rendered(value)
+    elif isinstance(values, str | Mapping) or not isinstance(values, Iterable):
+        yield values
+    else:
+        yield from _rendered(list(values))
+
+
+def path_in(package: PackageLike) -> str | None:
+    """Return the path inside the package that a package URI names, if it is one and does."""
+    if isinstance(package, str) and PackageUri.is_uri(package.strip()):
+        return PackageUri.parse(package.strip()).path
+    return None
+
+
+def pinned(package: PackageLike, settings: Settings, registry: str | None = None) -> PackageRef:
+    """Return the revision that something names, its top hash known.
+
+    Args:
+        package: A `PackageRef`; a step's result; a package URI; `ns/name` or `ns/name@hash`; or the
+            text of a step's result, as templates render it.
+        settings: Settings.
+        registry: Where `ns/name` is; None is the default registry.
+
+    Raises:
+        InvalidInputError: It is none of these, or names a tag other than `latest`.
+        NotFoundError: There is no such package or revision.
+    """
+    package = as_given(package)
+    if isinstance(package, PackageRef):
+        return package
+    if isinstance(package, str):
+        return _resolved(_uri_of(package.strip(), settings, registry), settings)
+    if isinstance(package, Mapping):
+        return PackageRef.from_dict(package)
+    raise InvalidInputError(
+        f"{package!r} names no package: give a step's result, a package URI or 'ns/name[@hash]'"
+    )
+
+
+def _uri_of(text: str, settings: Settings, registry: str | None) -> PackageUri:
+    if PackageUri.is_uri(text):
+        return PackageUri.parse(text)
+    name, mark, top_hash = text.partition("@")
+    if mark and not top_hash:
+        raise InvalidInputError(f"{text!r} has no hash after '@'", key=text)
+    return PackageUri(registry or settings.registry, name, top_hash=top_hash or None)
+
+
+def _literal(text: str) -> Any:
+    """Return the value of a step's result, or of several, that was rendered as text.
+
+    Templates give Python's form unless they are asked for native objects; JSON comes from
+    command lines. Only literals are read.
+    """
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return ast.literal_eval(text.strip())
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as exc:
+        raise InvalidInputError(f"{text[:200]!r} is no step's result") from exc
+
+
+def _resolved(uri: PackageUri, settings: Settings) -> PackageRef:
+    if uri.tag not in (None, "latest"):
+        raise InvalidInputError(
+            f"{uri} names the tag {uri.tag!r}; the only tag there is is 'latest'", key=str(uri)
+        )
+    registry = open_registry(uri.registry, settings)
+    top_hash = registry.pointers.resolve(uri.name, uri.top_hash)
+    return PackageRef(uri.registry, uri.name, top_hash)
+
+
+def resolve(
+    package: PackageLike, registry: str | None = None, *, settings: Settings | None = None
+) -> PackageRef:
+    """Return the revision that a package URI, `ns/name[@hash]` or a step's result names, pinned.
+
+    Args:
+        package: What names it.
+        registry: Where `ns/name` is; None is the default registry.
+        settings: Settings; None loads the user's.
+
+    Raises:
+        InvalidInputError: It names no package.
+        NotFoundError: There is no such package or revision.
+    """
+    return pinned(package, settings or load_settings(), registry)

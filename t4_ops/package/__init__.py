@@ -1,0 +1,19 @@
+"""The library: packages and their entries."""
+
+from t4_ops.package.entry import PackageEntry
+from t4_ops.package.names import delete_package, list_package_versions, list_packages
+from t4_ops.package.package import Installation, Package, open_registry
+from t4_ops.package.publishing import NOW, Expected, Publication
+
+__all__ = [
+    "NOW",
+    "Expected",
+    "Installation",
+    "Package",
+    "PackageEntry",
+    "Publication",
+    "delete_package",
+    "list_package_versions",
+    "list_packages",
+    "open_registry",
+]

@@ -1,0 +1,293 @@
+"""A package as one reads it: a nested dictionary of entries, with metadata and a manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import IO, Any, Self, TypeVar
+
+from t4_ops.config import Settings, load_settings
+from t4_ops.errors import InvalidInputError, NotFoundError
+from t4_ops.keys import PackageRef
+from t4_ops.manifest import (
+    USER_META,
+    Diff,
+    Entry,
+    Manifest,
+    diff_entries,
+    plain_meta,
+    top_hash_of,
+)
+from t4_ops.package.contents import Contents, copied
+from t4_ops.package.entry import PackageEntry
+from t4_ops.package.tree_text import tree_text
+
+Mapped = TypeVar("Mapped")
+
+
+class PackageBase:
+    """What a package and a view of one of its directories have in common.
+
+    A view shares the contents of its package: what is changed through it is changed there.
+    """
+
+    def __init__(self, *, settings: Settings | None = None) -> None:
+        self._settings = settings or load_settings()
+        self._contents = Contents(None, self._settings.limits)
+        # "" for a package; for a view the directory, ending in "/".
+        self._prefix = ""
+        # What this object knows `latest` to hold, by registry and name.
+        self._known: dict[tuple[str, str], str] = {}
+        self._origin: PackageRef | None = None
+
+    @classmethod
+    def _of(cls, base: Manifest | None, settings: Settings) -> Self:
+        package = cls(settings=settings)
+        package._contents.rebase(base)
+        return package
+
+    def _view(self, prefix: str) -> Self:
+        view = type(self)(settings=self._settings)
+        view._contents = self._contents
+        view._prefix = prefix
+        return view
+
+    def _adopt(self, key: str, entry: PackageEntry) -> Entry:
+        """Return the record of another package's entry at a key of this one."""
+        record = replace(entry.entry, logical_key=key)
+        if entry.payload is not None:
+            self._contents.payloads[record.physical_key] = entry.payload
+        return record
+
+    def _root_of_view(self) -> Self:
+        """Return self, or for a view of a directory a package of its own with the same entries."""
+        return self if not self._prefix else self.filter(lambda *_: True)
+
+    @property
+    def ref(self) -> PackageRef | None:
+        """The revision this object was browsed from or last published as."""
+        return self._origin
+
+    # Metadata
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """User metadata of the package, or of the directory this is a view of; a copy."""
+        if self._prefix:
+            return self._contents.folder_meta(self._prefix)
+        return copied(self._contents.header.get(USER_META))
+
+    def set_meta(self, meta: Mapping[str, Any] | None) -> Self:
+        """Set the user metadata and return self. That of directories is stored, but not hashed.
+
+        Raises:
+            InvalidInputError: It is not plain JSON.
+        """
+        self._set_meta(self._prefix, meta)
+        return self
+
+    def _set_meta(self, prefix: str, meta: Mapping[str, Any] | None) -> None:
+        plain = None if meta is None else plain_meta(meta, prefix or "the package")
+        if prefix:
+            self._contents.set_folder_meta(prefix, plain)
+        else:
+            self._contents.header[USER_META] = plain
+
+    def get_meta(self, logical_key: str | None = None) -> dict[str, Any]:
+        """Return the user metadata of the package, or of a directory or entry in it.
+
+        Raises:
+            KeyError: There is nothing at the key.
+        """
+        return self.meta if logical_key is None else self[logical_key].meta
+
+    # Reading, as a dictionary
+
+    def __getitem__(self, logical_key: str) -> Any:
+        """Return the entry at a logical key, or the directory as a `Package` view.
+
+        Raises:
+            KeyError: There is neither.
+        """
+        key = self._prefix + str(logical_key)
+        record = self._contents.get(key)
+        if record is not None:
+            return PackageEntry(self._contents, record, self._settings)
+        if logical_key and self._contents.has_folder(f"{key}/"):
+            return self._view(f"{key}/")
+        raise KeyError(logical_key)
+
+    def __contains__(self, logical_key: object) -> bool:
+        key = f"{self._prefix}{logical_key}"
+        return self._contents.get(key) is not None or self._contents.has_folder(f"{key}/")
+
+    def keys(self) -> list[str]:
+        """Return the names right below, in order; directories without a slash."""
+        return [name.rstrip("/") for name in self._contents.children(self._prefix)]
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over `keys`."""
+        return iter(self.keys())
+
+    def __len__(self) -> int:
+        """Return the number of `keys`, as in T4; `count_files` counts all below."""
+        return len(self.keys())
+
+    def __bool__(self) -> bool:
+        """Return True: an empty package is a package."""
+        return True
+
+    def walk(self) -> Iterator[tuple[str, PackageEntry]]:
+        """Yield every logical key and entry in tree order."""
+        for entry in self._contents.entries(self._prefix):
+            key = entry.logical_key[len(self._prefix) :]
+            yield key, PackageEntry(self._contents, entry, self._settings)
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield the plain records in tree order: what `walk` gives, faster."""
+        entries = self._contents.entries(self._prefix)
+        if not self._prefix:
+            return entries
+        start = len(self._prefix)
+        return (replace(entry, logical_key=entry.logical_key[start:]) for entry in entries)
+
+    def count_files(self) -> int:
+        """Return the number of entries, at all levels."""
+        return sum(1 for _ in self._contents.entries(self._prefix))
+
+    def size_bytes(self) -> int:
+        """Return the size of all files whose size is known."""
+        return sum(entry.size_bytes or 0 for entry in self._contents.entries(self._prefix))
+
+    def get(self, logical_key: str) -> str:
+        """Return the physical key of an entry.
+
+        Raises:
+            KeyError: There is none.
+            ValueError: It is a directory.
+        """
+        entry = self[logical_key]
+        if isinstance(entry, PackageBase):
+            raise InvalidInputError(f"{logical_key!r} is a directory, no entry", key=logical_key)
+        return str(entry.physical_key)
+
+    def readme(self) -> PackageEntry:
+        """Return the entry `README.md`.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        if self._contents.get(f"{self._prefix}README.md") is None:
+            raise NotFoundError("the package has no README.md", key="README.md")
+        entry: PackageEntry = self["README.md"]
+        return entry
+
+    def map(
+        self, f: Callable[[str, Any], Mapped], include_directories: bool = False
+    ) -> Iterator[Mapped]:
+        """Yield what `f(logical_key, entry)` returns for every entry.
+
+        Args:
+            f: The function.
+            include_directories: Call it first for every directory with metadata, whose key ends in
+                `/`, with the view of it.
+        """
+        if include_directories:
+            for key, view in self._described_folders():
+                yield f(key, view)
+        for key, entry in self.walk():
+            yield f(key, entry)
+
+    def filter(self, f: Callable[[str, Any], bool], include_directories: bool = False) -> Self:
+        """Return a new package with the entries for which `f(logical_key, entry)` is true.
+
+        Metadata of the package and of its directories is kept.
+
+        Args:
+            f: The function.
+            include_directories: Ask it about directories with metadata too; a refused one is left
+                out with all below it.
+        """
+        result = type(self)(settings=self._settings)
+        result._contents.header = self._header()
+        dropped: list[str] = []
+        for key, view in self._described_folders():
+            if include_directories and not f(key, view):
+                dropped.append(key)
+            elif not key.startswith(tuple(dropped)):
+                result._contents.set_folder_meta(key, view.meta)
+        for key, entry in self.walk():
+            if not key.startswith(tuple(dropped)) and f(key, entry):
+                result._contents.set(result._adopt(key, entry))
+        return result
+
+    def _described_folders(self) -> Iterator[tuple[str, Self]]:
+        for directory in list(self._contents.directories(self._prefix)):
+            yield directory.key[len(self._prefix) :], self._view(directory.key)
+
+    def diff(self, other: PackageBase) -> Diff:
+        """Return what changed from this package to another: added, modified, deleted keys."""
+        return diff_entries(self.entries(), other.entries())
+
+    def __repr__(self) -> str:
+        return tree_text(self._contents, self._prefix)
+
+    # Manifests
+
+    @property
+    def top_hash(self) -> str:
+        """The top hash of the package as it is now.
+
+        Raises:
+            FormatError: An entry has no hash yet: build the package.
+        """
+        return top_hash_of(self._header(), self.entries())
+
+    @property
+    def manifest(self) -> Iterator[dict[str, Any]]:
+        """The records of the manifest as mappings, the header first."""
+        yield copied(self._header())
+        for directory in self._contents.directories(self._prefix):
+            key = directory.key[len(self._prefix) :]
+            yield {"logical_key": key, "meta": copied(directory.meta)}
+        for key, entry in self.walk():
+            yield {
+                "logical_key": key,
+                "physical_keys": [entry.physical_key],
+                "size": entry.size,
+                "hash": entry.hash,
+                "meta": copied(entry.entry.meta),
+            }
+
+    def dump(self, writable_file: IO[bytes]) -> None:
+        """Write the manifest to a file opened for writing bytes.
+
+        Raises:
+            InvalidInputError: An object has no place yet: build the package first.
+        """
+        for entry in self._contents.entries(self._prefix):
+            if entry.physical_key in self._contents.payloads:
+                raise InvalidInputError(
+                    f"{entry.logical_key!r} is an object without a place: build the package first",
+                    key=entry.logical_key,
+                )
+        for chunk in self._frozen().chunks():
+            writable_file.write(chunk)
+
+    def _frozen(self) -> Manifest:
+        frozen = None if self._prefix else self._contents.frozen()
+        if frozen is not None:
+            return frozen
+        own = self._root_of_view()
+        return Manifest.of(
+            own._contents.header,
+            own._contents.entries(),
+            own._contents.directories(),
+            self._settings.limits,
+        )
+
+    def _header(self) -> dict[str, Any]:
+        if not self._prefix:
+            return dict(self._contents.header)
+        header = {"version": self._contents.header["version"]}
+        return {**header, USER_META: self.meta} if self.meta else header

@@ -1,0 +1,29 @@
+"""Hashing what was set but not yet read."""
+
+from __future__ import annotations
+
+import threading
+
+from t4_ops.config import Settings
+from t4_ops.package.contents import Contents
+from t4_ops.transfer import Opener, Progress, hash_entries
+
+
+def hash_missing(
+    contents: Contents,
+    prefix: str,
+    opener: Opener,
+    settings: Settings,
+    bar: Progress,
+    stop: threading.Event | None = None,
+) -> None:
+    """Give every entry below a prefix the size and hash it lacks, in the package itself.
+
+    Raises:
+        NotFoundError: A source is gone.
+        IntegrityError: A source changed while it was read.
+    """
+    missing = [e for e in contents.entries(prefix) if e.hash is None or e.size_bytes is None]
+    bar.grow(sum(entry.size_bytes or 0 for entry in missing))
+    for entry in hash_entries(missing, opener, bar, workers=settings.workers, stop=stop):
+        contents.set(entry)

@@ -1,0 +1,62 @@
+"""Questions about a registry by name: which packages, which revisions; and removing them."""
+
+from __future__ import annotations
+
+from t4_ops.config import Settings, load_settings
+from t4_ops.package.package import open_registry
+
+
+def list_packages(registry: str | None = None, *, settings: Settings | None = None) -> list[str]:
+    """Return the names of all packages of a registry, sorted.
+
+    Args:
+        registry: Where; None is the default registry.
+        settings: Settings; None loads the user's.
+    """
+    return open_registry(registry, settings or load_settings()).pointers.packages()
+
+
+def list_package_versions(
+    name: str, registry: str | None = None, *, settings: Settings | None = None
+) -> list[tuple[str, str]]:
+    """Return a package's revisions as pairs of pointer and top hash.
+
+    Pointers are the unix seconds of the revisions, oldest first, and at the end `latest`.
+
+    Args:
+        name: Package name.
+        registry: Where; None is the default registry.
+        settings: Settings; None loads the user's.
+
+    Raises:
+        NotFoundError: There is no such package.
+    """
+    pointers = open_registry(registry, settings or load_settings()).pointers
+    versions = [(pointer.name, pointer.top_hash) for pointer in pointers.revisions(name)]
+    latest = pointers.latest(name)
+    return versions if latest is None else [*versions, (latest.name, latest.top_hash)]
+
+
+def delete_package(
+    name: str,
+    registry: str | None = None,
+    top_hash: str | None = None,
+    *,
+    settings: Settings | None = None,
+) -> None:
+    """Remove a package, or one revision of it, from a registry's names.
+
+    Manifests, objects and lineage stay: other packages and other people's pinned references may
+    need them. When `latest` points at a removed revision it moves to the newest that is left.
+
+    Args:
+        name: Package name.
+        registry: Where; None is the default registry.
+        top_hash: One revision, by hash or prefix; None: all.
+        settings: Settings; None loads the user's.
+
+    Raises:
+        NotFoundError: There is no such package or revision.
+        ConflictError: `latest` moved meanwhile; nothing was removed.
+    """
+    open_registry(registry, settings or load_settings()).pointers.delete(name, top_hash)

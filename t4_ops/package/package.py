@@ -1,0 +1,356 @@
+"""`Package`: the T4 API."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import IO, Any
+
+from t4_ops.config import Settings, load_settings
+from t4_ops.errors import InvalidInputError
+from t4_ops.keys import PackageRef, PhysicalKey, normalize_registry, validate_name
+from t4_ops.manifest import Manifest
+from t4_ops.package.destinations import Destination
+from t4_ops.package.editing import EditablePackage
+from t4_ops.package.entry import PackageEntry, local_path
+from t4_ops.package.hashing import hash_missing
+from t4_ops.package.installing import fetch_entries, install_targets, mismatched, note_install
+from t4_ops.package.publishing import NOW, Expected, Publication, Publisher
+from t4_ops.registry import ANYTHING, Registry
+from t4_ops.storage import open_store
+from t4_ops.transfer import Opener, progress
+
+_MESSAGE = "message"
+
+
+def open_registry(registry: str | None, settings: Settings) -> Registry:
+    """Return a registry; None is the default one."""
+    url = normalize_registry(registry or settings.registry)
+    return Registry(open_store(url, settings), settings.limits)
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """What an install left behind.
+
+    Attributes:
+        package: The package.
+        folder: Absolute path of the folder.
+        written_files: Files that were not there already.
+    """
+
+    package: Package
+    folder: str
+    written_files: int
+
+
+class Package(EditablePackage):
+    """A group of files under logical keys, with metadata, under edit.
+
+    It behaves like a nested dictionary: `p["a"]["b"]` and `p["a/b"]` are the same entry, `p["a"]`
+    is a view of the directory. Building or pushing it makes an immutable revision.
+    """
+
+    # Finding
+
+    @classmethod
+    def browse(
+        cls,
+        name: str,
+        registry: str | None = None,
+        top_hash: str | None = None,
+        *,
+        settings: Settings | None = None,
+    ) -> Package:
+        """Return a package without its files: the manifest is read and proved, nothing else.
+
+        Args:
+            name: Package name.
+            registry: Where; None is the default registry.
+            top_hash: Full top hash, a prefix of one of this package's revisions, or None: latest.
+            settings: Settings; None loads the user's.
+
+        Raises:
+            NotFoundError: There is no such package or revision.
+            IntegrityError: The stored manifest is not the one of its hash.
+        """
+        settings = settings or load_settings()
+        source = open_registry(registry, settings)
+        full_hash = source.pointers.resolve(name, top_hash)
+        package = cls._of(source.manifests.get(full_hash), settings)
+        package._know(source.url, name, full_hash)
+        return package
+
+    @classmethod
+    def install(
+        cls,
+        name: str,
+        registry: str | None = None,
+        top_hash: str | None = None,
+        dest: str | os.PathLike[str] | None = None,
+        path: str | None = None,
+        *,
+        settings: Settings | None = None,
+        stop: threading.Event | None = None,
+    ) -> Package:
+        """Bring a package's files into a folder and note it in the local registry.
+
+        Every byte is verified. Files that are right already are kept, others are replaced once
+        their new bytes are complete, files of others stay; after a failure the same call goes on.
+
+        Args:
+            name: Package name.
+            registry: Where it is; None is the default registry.
+            top_hash: Full top hash, a prefix, or None: latest.
+            dest: Folder; None is `<install_dir>/<ns>/<name>`.
+            path: Only this file, or what lies below this directory; it loses the directory's name.
+            settings: Settings; None loads the user's.
+            stop: Set from another thread to give up.
+
+        Returns:
+            The package; its entries say where the objects are in the registry.
+
+        Raises:
+            NotFoundError: There is no such package, revision, path or object.
+            IntegrityError: An object is not what the package promises.
+        """
+        return cls.install_revision(
+            name, registry, top_hash, dest, path, settings=settings, stop=stop
+        ).package
+
+    @classmethod
+    def install_revision(
+        cls,
+        name: str,
+        registry: str | None = None,
+        top_hash: str | None = None,
+        dest: str | os.PathLike[str] | None = None,
+        path: str | None = None,
+        *,
+        settings: Settings | None = None,
+        stop: threading.Event | None = None,
+    ) -> Installation:
+        """Install, and say what was done; arguments and errors are those of `install`."""
+        settings = settings or load_settings()
+        package = cls.browse(name, registry, top_hash, settings=settings)
+        folder = local_path(os.path.join(settings.install_dir, name) if dest is None else dest)
+        targets = install_targets(package._contents, path)
+        opener = Opener(settings, stop=stop)
+        with progress(f"installing {name}", shown=settings.progress) as bar:
+            written = fetch_entries(targets, folder, opener, settings, bar, stop)
+        manifest = package._contents.frozen()
+        local = open_registry(settings.local_registry, settings)
+        if manifest is not None and package._origin is not None:
+            note_install(manifest, package._origin, local)
+        return Installation(package, folder, written)
+
+    @classmethod
+    def load(cls, readable_file: IO[bytes], *, settings: Settings | None = None) -> Package:
+        """Return the package of a manifest file opened for reading bytes.
+
+        Raises:
+            FormatError: It is no manifest.
+        """
+        settings = settings or load_settings()
+        pieces = iter(lambda: readable_file.read(1024 * 1024), b"")
+        return cls._of(Manifest.read(pieces, settings.limits), settings)
+
+    @staticmethod
+    def resolve_hash(
+        name: str, registry: str | None, hash_prefix: str, *, settings: Settings | None = None
+    ) -> str:
+        """Return the full top hash that a prefix stands for among a package's revisions.
+
+        Raises:
+            NotFoundError: None begins with it.
+            InvalidInputError: Several do.
+        """
+        settings = settings or load_settings()
+        return open_registry(registry, settings).pointers.resolve(name, hash_prefix)
+
+    @staticmethod
+    def rollback(
+        name: str, registry: str | None, top_hash: str, *, settings: Settings | None = None
+    ) -> str:
+        """Move `latest` back to an earlier revision of this package and return its top hash.
+
+        Raises:
+            NotFoundError: No pointer of this package holds such a hash.
+        """
+        settings = settings or load_settings()
+        pointers = open_registry(registry, settings).pointers
+        return pointers.rollback(name, top_hash, expected=ANYTHING).top_hash
+
+    # Files
+
+    def fetch(self, dest: str | os.PathLike[str] = "./") -> Package:
+        """Write all files below a folder and return a package that points at them.
+
+        Raises:
+            InvalidInputError: `dest` is no local folder.
+            IntegrityError: An object is not what the package promises.
+        """
+        folder = local_path(dest)
+        opener = Opener(self._settings, self._contents.payloads)
+        with progress(f"fetching to {folder}", shown=self._settings.progress) as bar:
+            hash_missing(self._contents, self._prefix, opener, self._settings, bar)
+            targets = install_targets(self._contents, self._prefix.rstrip("/") or None)
+            fetch_entries(targets, folder, opener, self._settings, bar)
+        result = self.filter(lambda *_: True)
+        base = PhysicalKey.of_path(folder)
+        for entry in list(result._contents.entries()):
+            place = str(base.join(entry.logical_key))
+            result._contents.set(replace(entry, physical_key=place))
+        return result
+
+    def verify(self, src: str | os.PathLike[str], extra_files_ok: bool = False) -> bool:
+        """Return whether a folder holds exactly this package's files, every byte checked.
+
+        Args:
+            src: The folder.
+            extra_files_ok: Whether other files may be there too.
+
+        Raises:
+            FormatError: An entry's hash is of an unknown type.
+            InvalidInputError: An entry has no hash yet, or `src` is no local folder.
+        """
+        folder = local_path(src)
+        targets = install_targets(self._contents, self._prefix.rstrip("/") or None)
+        return not mismatched(targets, folder, self._settings, extra_files_ok=extra_files_ok)
+
+    # Publishing
+
+    def build(
+        self,
+        name: str,
+        registry: str | None = None,
+        message: str | None = None,
+        *,
+        stop: threading.Event | None = None,
+    ) -> str:
+        """Make a revision in a registry and return its top hash.
+
+        Files stay where they are, except on a bucket, which gets the local ones, and objects that
+        have no place yet. `latest` moves from what it is when this call begins.
+
+        Args:
+            name: Package name.
+            registry: Where; None is the default registry.
+            message: What changed; part of the top hash.
+            stop: Set from another thread to give up.
+
+        Raises:
+            ConflictError: Somebody moved `latest` meanwhile.
+            IntegrityError: A file changed while it was read.
+        """
+        return self.publish_build(name, registry, message, stop=stop).published.top_hash
+
+    def publish_build(
+        self,
+        name: str,
+        registry: str | None = None,
+        message: str | None = None,
+        *,
+        expected: Expected = NOW,
+        stop: threading.Event | None = None,
+    ) -> Publication:
+        """Build, and say what was done; `expected` is what `latest` must hold."""
+        package = self._root_of_view()
+        publisher = package._publisher(name, registry, stop)
+        header = {**package._contents.header, _MESSAGE: _checked_message(message)}
+        publication = publisher.build(header, expected)
+        package._contents.rebase(publication.manifest)
+        self._know(publisher.registry.url, name, publication.published.top_hash)
+        return publication
+
+    def push(
+        self,
+        name: str,
+        registry: str | None = None,
+        dest: Destination | None = None,
+        message: str | None = None,
+        selector_fn: Callable[[str, PackageEntry], bool] | None = None,
+        force: bool = False,
+        *,
+        stop: threading.Event | None = None,
+    ) -> Package:
+        """Make a revision in a registry with its objects inside, and return the package there.
+
+        Args:
+            name: Package name.
+            registry: Where; None is the default registry.
+            dest: Prefix or folder inside the registry for new objects, or a function of logical
+                key and entry that returns a URL in it. Default: `<name>/<logical key>`, pinned, on
+                a bucket that keeps versions, else a place named by the content.
+            message: What changed; None keeps the package's own.
+            selector_fn: Which entries to bring, by logical key and entry; the others keep their
+                places. Default: those that are not in the registry.
+            force: Replace whatever `latest` holds, instead of only what this object was browsed
+                from or pushed as.
+            stop: Set from another thread to give up.
+
+        Raises:
+            ConflictError: `latest` is not what this package came from; nothing was moved.
+            IntegrityError: A source is not what it was when it was hashed.
+        """
+        expected: Expected = ANYTHING
+        if not force:
+            url = normalize_registry(registry or self._settings.registry)
+            expected = self._known.get((url, validate_name(name)))
+        publication = self.publish_push(
+            name, registry, dest, message, selector_fn, expected=expected, stop=stop
+        )
+        pushed = Package._of(publication.manifest, self._settings)
+        url = normalize_registry(registry or self._settings.registry)
+        pushed._know(url, name, publication.published.top_hash)
+        return pushed
+
+    def publish_push(
+        self,
+        name: str,
+        registry: str | None = None,
+        dest: Destination | None = None,
+        message: str | None = None,
+        selector_fn: Callable[[str, PackageEntry], bool] | None = None,
+        *,
+        expected: Expected,
+        stop: threading.Event | None = None,
+    ) -> Publication:
+        """Push, and say what was done; `expected` is what `latest` must hold."""
+        package = self._root_of_view()
+        publisher = package._publisher(name, registry, stop)
+        header = {_MESSAGE: None, **package._contents.header}
+        if message is not None:
+            header[_MESSAGE] = _checked_message(message)
+        publication = publisher.push(
+            header, expected, _bound(package, dest), _bound(package, selector_fn)
+        )
+        self._know(publisher.registry.url, name, publication.published.top_hash)
+        return publication
+
+    def _publisher(
+        self, name: str, registry: str | None, stop: threading.Event | None
+    ) -> Publisher:
+        url = normalize_registry(registry or self._settings.registry)
+        return Publisher(self._contents, name, url, self._settings, stop)
+
+    def _know(self, registry: str, name: str, top_hash: str) -> None:
+        self._known[registry, name] = top_hash
+        self._origin = PackageRef(registry, name, top_hash)
+
+
+def _checked_message(message: str | None) -> str | None:
+    if message is not None and not isinstance(message, str):
+        raise InvalidInputError(f"a message is text or None, not {type(message).__name__}")
+    return message
+
+
+def _bound(package: Package, function: Any) -> Any:
+    """Let a user's function of logical key and `PackageEntry` be called with plain records."""
+    if not callable(function):
+        return function
+    return lambda key, entry: function(
+        key, PackageEntry(package._contents, entry, package._settings)
+    )

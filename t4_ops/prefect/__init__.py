@@ -1,0 +1,1 @@
+"""Prefect: tasks whose arguments and results are revisions of data packages."""

@@ -1,0 +1,103 @@
+"""The Prefect run that a step is part of: for its lineage, its retries and its log line."""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+
+import prefect
+from prefect.context import FlowRunContext, TaskRunContext
+from prefect.logging import get_run_logger
+
+from t4_ops.errors import StorageError
+from t4_ops.operations import JobRun, RunInfo
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from prefect import Task
+    from prefect.client.schemas.objects import FlowRun, State, TaskRun
+
+    from t4_ops.operations import StepResult
+
+NAMESPACE: Final = "prefect"
+"""OpenLineage namespace of the jobs."""
+ENGINE: Final = "prefect"
+# Long enough for a server that restarts; the storage itself retries short faults.
+_DELAYS_S: Final = (2.0, 10.0)
+_JITTER: Final = 0.5
+
+_log = logging.getLogger("t4_ops.prefect")
+_ResultT = TypeVar("_ResultT", bound="StepResult")
+
+
+def run_info() -> RunInfo | None:
+    """Return the task run that this code is part of, else the flow run, else None."""
+    flow_context, task_context = FlowRunContext.get(), TaskRunContext.get()
+    flow = flow_context.flow if flow_context else None
+    flow_run = flow_context.flow_run if flow_context else None
+    if task_context is None:
+        return _run_info(flow_run, flow.name) if flow and flow_run else None
+    run, name = task_context.task_run, task_context.task.name
+    if flow is None or flow_run is None:
+        return _run_info(run, name)
+    parent = JobRun(run_id=str(flow_run.id), job_namespace=NAMESPACE, job_name=flow.name)
+    is_outermost = flow_run.parent_task_run_id is None
+    return replace(
+        _run_info(run, f"{flow.name}.{name}", flow_run.expected_start_time),
+        parent=parent,
+        root=parent if is_outermost else None,
+    )
+
+
+def _run_info(
+    run: FlowRun | TaskRun, job_name: str, nominal_time: datetime | None = None
+) -> RunInfo:
+    nominal_time = nominal_time or run.expected_start_time
+    return RunInfo(
+        run_id=str(run.id),
+        job_namespace=NAMESPACE,
+        job_name=job_name,
+        nominal_time=nominal_time.isoformat() if nominal_time else None,
+        attempt=max(1, run.run_count),
+        engine=ENGINE,
+        engine_version=prefect.__version__,
+    )
+
+
+def is_retryable(
+    task: Task[..., Any],  # noqa: ARG001 (Prefect passes all three)
+    run: TaskRun,  # noqa: ARG001
+    state: State[Any],
+) -> bool:
+    """Say whether a failed step may succeed when it is tried again; a `retry_condition_fn`."""
+    error = state.data
+    return isinstance(error, StorageError) and error.retryable
+
+
+def retry_delays_s(retries: int) -> list[float]:
+    """Return seconds to wait before each retry, drawn once for each process.
+
+    Prefect 3 retries tasks in its own process and passes over their `retry_jitter_factor` (read in
+    3.7.7), so that many workers would come back to a struggling server at the same moment.
+    """
+    waits = [_DELAYS_S[min(number, len(_DELAYS_S) - 1)] for number in range(retries)]
+    return [wait * random.uniform(1 - _JITTER, 1 + _JITTER) for wait in waits]
+
+
+def finished(what: str, result: _ResultT) -> _ResultT:
+    """Log a step's end, in the run's own log if there is a run, and return its result.
+
+    The result is a copy down to its texts: Prefect tells by the identity of a task's result and of
+    what is in it which task a later argument came from, and the core hands texts on.
+    """
+    in_run = TaskRunContext.get() is not None or FlowRunContext.get() is not None
+    log = get_run_logger() if in_run else _log
+    # A browse has nothing to change, so there is nothing to say about it.
+    note = "" if result["changed"] or what == "browsed" else ", all there already"
+    counts = f"{result['files']} files, {result['size_bytes']} bytes"
+    log.info("%s %s: %s%s", what, result["uri"], counts, note)
+    return cast("_ResultT", json.loads(json.dumps(result)))

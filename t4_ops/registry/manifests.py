@@ -1,0 +1,117 @@
+"""Manifests, stored by their top hash."""
+
+from __future__ import annotations
+
+from t4_ops.errors import InvalidInputError, NotFoundError
+from t4_ops.keys import Limits, PhysicalKey, is_folder, validate_top_hash
+from t4_ops.manifest import Entry, Manifest
+from t4_ops.registry.common import MAX_ROUNDS, PACKAGES, gives_up, pause
+from t4_ops.storage import PreconditionFailedError, Store
+
+
+class Manifests:
+    """The manifests of one store."""
+
+    def __init__(self, store: Store, limits: Limits) -> None:
+        self._store = store
+        self._limits = limits
+
+    @property
+    def url(self) -> str:
+        """The normalised registry URL."""
+        return self._store.url
+
+    def holds(self, physical_key: str) -> bool:
+        """Return whether a physical key lies inside this registry."""
+        root = f"{self.url.rstrip('/')}/"
+        if not physical_key.startswith(root):
+            return False
+        # Parsed, a file's `..` goes; only such a key is worth the time.
+        has_parent = is_folder(self.url) and ".." in physical_key.lower().replace("%2e", ".")
+        return not has_parent or str(PhysicalKey.parse(physical_key)).startswith(root)
+
+    def get(self, top_hash: str) -> Manifest:
+        """Return the manifest of a top hash, proved to be it.
+
+        Raises:
+            NotFoundError: The registry has none.
+            IntegrityError: What is stored is another package.
+            FormatError: What is stored is no manifest, or a remote one names local files.
+        """
+        validate_top_hash(top_hash)
+        try:
+            with self._store.open(PACKAGES + top_hash) as reader:
+                manifest = Manifest.read(reader, self._limits)
+        except NotFoundError as exc:
+            raise NotFoundError(
+                f"{self.url} has no manifest {top_hash}: check the hash and the registry",
+                key=top_hash,
+            ) from exc
+        manifest.verify(top_hash, allow_files=is_folder(self.url))
+        return manifest
+
+    def put(self, manifest: Manifest) -> Manifest:
+        """Store a manifest and return the one that stands afterwards.
+
+        A stored one is replaced only by one of the same top hash that keeps every physical key
+        already inside this registry and brings further entries into it: otherwise readers of the
+        older one would lose objects. Entries that only the new one has inside are merged in.
+        In a folder, entries outside of it follow the newest build.
+
+        Raises:
+            InvalidInputError: An entry is a local file, and the registry is a bucket.
+            IntegrityError: What is stored under the top hash is another package; it stays.
+            FormatError: What is stored is no manifest.
+        """
+        top_hash = manifest.top_hash
+        key = PACKAGES + top_hash
+        if manifest.local_key is not None and not is_folder(self.url):
+            raise InvalidInputError(
+                f"{manifest.local_key!r} is a local file, which {self.url} can't refer to: push it"
+                " too, or delete the entry",
+                key=manifest.local_key,
+            )
+        for _ in range(MAX_ROUNDS):
+            try:
+                self._store.upload(key, manifest.chunks(), manifest.size_bytes, create_only=True)
+            except PreconditionFailedError:
+                pass
+            else:
+                return manifest
+            try:
+                with self._store.open(key) as reader:
+                    etag = reader.info.etag
+                    stored = Manifest.read(reader, self._limits)
+            except NotFoundError:
+                continue
+            stored.verify(top_hash, allow_files=is_folder(self.url))
+            merged = self._merged(stored, manifest)
+            if merged is stored:
+                return stored
+            try:
+                self._store.write(key, merged.to_bytes(), if_match=etag)
+            except PreconditionFailedError:
+                pause()
+                continue
+            return merged
+        raise gives_up(self.url, key)
+
+    def _merged(self, stored: Manifest, new: Manifest) -> Manifest:
+        """Return `stored`, or a manifest that has more of its entries inside this registry.
+
+        In a folder, entries that lie outside of it (a local build refers to the files it read)
+        take the place the newest build has just read: the older files may be gone by now.
+        """
+        changes = 0
+        entries: list[Entry] = []
+        for old, other in zip(stored.entries(), new.entries(), strict=True):
+            is_better = self.holds(other.physical_key) or is_folder(self.url)
+            if self.holds(old.physical_key) or not is_better:
+                entries.append(old)
+            else:
+                entries.append(other)
+                changes += other.physical_key != old.physical_key
+        if not changes:
+            return stored
+        # Directory metadata is not hashed, so the two may differ there: what is stored stands.
+        return Manifest.of(stored.header, entries, stored.directories(), self._limits)

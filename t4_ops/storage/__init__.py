@@ -1,0 +1,83 @@
+"""The port to the world: folders and buckets behind one protocol, and local files to read."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from t4_ops.config import S3Settings, Settings
+from t4_ops.errors import InvalidInputError
+from t4_ops.keys import is_folder, normalize_registry
+from t4_ops.storage.base import (
+    Content,
+    Listing,
+    ObjectInfo,
+    PreconditionFailedError,
+    Reader,
+    Store,
+)
+from t4_ops.storage.folder import FolderStore
+from t4_ops.storage.scan import ScannedFile, scan_folder
+from t4_ops.storage.sources import Source, open_source
+from t4_ops.storage.tree import Tree
+
+if TYPE_CHECKING:
+    from t4_ops.storage.s3 import S3Store
+
+__all__ = [
+    "Content",
+    "FolderStore",
+    "Listing",
+    "ObjectInfo",
+    "PreconditionFailedError",
+    "Reader",
+    "ScannedFile",
+    "Source",
+    "Store",
+    "Tree",
+    "open_bucket",
+    "open_source",
+    "open_store",
+    "scan_folder",
+]
+
+
+def open_store(registry: str, settings: Settings) -> Store:
+    """Return the store of a registry; nothing is asked of it yet.
+
+    Args:
+        registry: `s3://bucket`, a `file://` URL or a folder's path.
+        settings: Says how to reach S3.
+
+    Raises:
+        InvalidInputError: It is no registry.
+    """
+    url = normalize_registry(registry)
+    return FolderStore(url) if is_folder(url) else open_bucket(url, settings)
+
+
+def open_bucket(registry: str, settings: Settings) -> S3Store:
+    """Return the store of a bucket, which can do more than other stores.
+
+    It is the same one for each call with the same settings in one process, because its connections
+    are worth keeping; a forked child gets its own.
+
+    Args:
+        registry: `s3://bucket`.
+        settings: Says how to reach S3.
+
+    Raises:
+        InvalidInputError: It is no bucket.
+    """
+    url = normalize_registry(registry)
+    if is_folder(url):
+        raise InvalidInputError(f"{registry!r} is no bucket: give s3://bucket", key=registry)
+    return _s3_store(url, settings.s3_for(url), os.getpid())
+
+
+@lru_cache(maxsize=32)
+def _s3_store(url: str, s3: S3Settings, process_id: int) -> S3Store:  # noqa: ARG001 - cache key
+    from t4_ops.storage.s3 import S3Store
+
+    return S3Store(url, s3)

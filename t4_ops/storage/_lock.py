@@ -1,0 +1,66 @@
+"""The lock of a folder registry.
+
+One lock for the whole registry: it is held only to compare and rename. `flock` belongs to the open
+file, so it works between threads as between processes, and the kernel drops that of a process that
+dies, however it dies.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from t4_ops.errors import NotFoundError, StorageError
+from t4_ops.storage._files import storage_error
+from t4_ops.storage.tree import Tree
+
+LOCK_KEY: Final = ".t4/v1/lock"
+LOCK_TIMEOUT_S: Final = 60.0
+"""Longest wait; a holder that is neither stopped nor hanging needs milliseconds."""
+
+
+@contextmanager
+def locked(tree: Tree) -> Iterator[None]:
+    """Hold the registry's lock.
+
+    Raises:
+        StorageError: It can't be had in `LOCK_TIMEOUT_S`, or the file system has no locks.
+    """
+    where = tree.path(LOCK_KEY)
+    deadline_s = time.monotonic() + LOCK_TIMEOUT_S
+    while True:
+        with tree.open_lock_file(LOCK_KEY) as fd:
+            _wait(fd, where, deadline_s)
+            # A registry that was cleared or swapped meanwhile has another lock file.
+            if _is_current(tree, fd):
+                yield
+                return
+
+
+def _is_current(tree: Tree, fd: int) -> bool:
+    try:
+        return os.path.samestat(tree.stat(LOCK_KEY), os.fstat(fd))
+    except NotFoundError:
+        return False
+
+
+def _wait(fd: int, where: str, deadline_s: float) -> None:
+    while True:
+        try:
+            return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            if exc.errno not in (errno.EAGAIN, errno.EACCES):
+                raise storage_error(exc, where) from exc
+        if time.monotonic() > deadline_s:
+            raise StorageError(
+                f"{where} is locked by another process for too long; if none is working, one hangs",
+                key=where,
+                retryable=True,
+            )
+        time.sleep(random.uniform(0.0002, 0.002))

@@ -1,0 +1,67 @@
+"""The engine: hashes and moves many objects at once, in bounded memory, verified always."""
+
+from t4_ops.transfer.download import (
+    Target,
+    check_targets,
+    download_files,
+    folds_case,
+    has_case_twins,
+    make_folder,
+    mismatches,
+)
+from t4_ops.transfer.hashing import hash_entries
+from t4_ops.transfer.plan import (
+    OBJECTS_PREFIX,
+    Move,
+    Plan,
+    Selector,
+    known_places,
+    moved,
+    plan_moves,
+)
+from t4_ops.transfer.pool import Cancelled, run_all, with_retries
+from t4_ops.transfer.progress import Progress, progress
+from t4_ops.transfer.reading import (
+    OBJECT_SCHEME,
+    Opener,
+    Payload,
+    check_hash_type,
+    hash_object,
+    open_verified,
+    payload_checksum,
+    read_verified,
+)
+from t4_ops.transfer.upload import object_key, upload_objects
+
+__all__ = [
+    "OBJECTS_PREFIX",
+    "OBJECT_SCHEME",
+    "Cancelled",
+    "Move",
+    "Opener",
+    "Payload",
+    "Plan",
+    "Progress",
+    "Selector",
+    "Target",
+    "check_hash_type",
+    "check_targets",
+    "download_files",
+    "folds_case",
+    "has_case_twins",
+    "hash_entries",
+    "hash_object",
+    "known_places",
+    "make_folder",
+    "mismatches",
+    "moved",
+    "object_key",
+    "open_verified",
+    "payload_checksum",
+    "plan_moves",
+    "progress",
+    "read_verified",
+    "run_all",
+    "upload_objects",
+    "with_retries",
+]

@@ -1,0 +1,170 @@
+"""Bringing entries into a folder, verified before they take their names."""
+
+from __future__ import annotations
+
+import os
+import threading
+import unicodedata
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from t4_ops.checksums import new_hasher
+from t4_ops.errors import InvalidInputError, NotFoundError, StorageError
+from t4_ops.keys import is_reserved, validate_logical_key
+from t4_ops.manifest import Entry
+from t4_ops.storage import Tree, open_source
+from t4_ops.transfer.pool import run_all
+from t4_ops.transfer.progress import Progress
+from t4_ops.transfer.reading import Opener, check_hash_type, open_verified, require_hash
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One file to bring.
+
+    Attributes:
+        path: Where to, relative to the destination, with `/`.
+        entry: What.
+    """
+
+    path: str
+    entry: Entry
+
+
+def check_targets(targets: Iterable[Target], *, folds_case: bool) -> None:
+    """Refuse paths that must not be written, before anything is.
+
+    Args:
+        targets: What is going to be written.
+        folds_case: Whether the destination takes names that differ only in case for one.
+
+    Raises:
+        InvalidInputError: A path is illegal or would land in a registry's own folder, an entry has
+            no hash, or two paths are one on this file system.
+        FormatError: A hash is of an unknown type, so nothing could be verified.
+    """
+    seen: dict[str, str] = {}
+    for target in targets:
+        validate_logical_key(target.path)
+        check_hash_type(target.entry)
+        if is_reserved(target.path):
+            raise InvalidInputError(
+                f"{target.path!r} would be written into a registry's own folder; it is refused",
+                key=target.path,
+            )
+        if folds_case:
+            other = seen.setdefault(_folded(target.path), target.path)
+            if other != target.path:
+                raise InvalidInputError(
+                    f"{other!r} and {target.path!r} are one file on this file system, which does"
+                    " not tell their letters apart: install into another one",
+                    key=target.path,
+                )
+
+
+def _folded(path: str) -> str:
+    return unicodedata.normalize("NFC", path).casefold()
+
+
+def download_files(
+    targets: Iterable[Target],
+    tree: Tree,
+    opener: Opener,
+    progress: Progress,
+    *,
+    workers: int,
+    stop: threading.Event | None = None,
+) -> int:
+    """Bring files into a folder and return how many had to be written.
+
+    A file that already has the right size and hash is kept. Another one is replaced by a rename,
+    once the new one is complete and verified; when that fails it stays as it was.
+
+    Raises:
+        NotFoundError: An object is gone.
+        IntegrityError: An object is not what its entry promises.
+        InvalidInputError: A symlink or a directory stands in the way.
+        StorageError: The storage or the disk failed.
+    """
+
+    def work(target: Target) -> bool:
+        entry = target.entry
+        if _is_there(target, tree):
+            progress.advance(entry.size_bytes or 0)
+            return False
+        with open_verified(entry, opener) as pieces:
+            tree.write(target.path, pieces, durable=False)
+        progress.advance(entry.size_bytes or 0)
+        return True
+
+    return sum(run_all(targets, work, workers=workers, stop=stop))
+
+
+def _is_there(target: Target, tree: Tree) -> bool:
+    try:
+        return tree.stat(target.path).st_size == target.entry.size_bytes and _matches(target, tree)
+    except (NotFoundError, InvalidInputError):
+        # Nothing there, or a symlink or other thing that is no file: writing says what is wrong.
+        return False
+
+
+def _matches(target: Target, tree: Tree) -> bool:
+    expected = require_hash(target.entry)
+    with open_source(tree.path(target.path), tree=tree) as source:
+        hasher = new_hasher(expected.type, source.size_bytes)
+        for piece in source:
+            hasher.update(piece)
+    return hasher.finish() == expected
+
+
+def mismatches(targets: Iterable[Target], tree: Tree, *, workers: int) -> Iterator[str]:
+    """Yield the paths whose files are missing or are not what their entries promise.
+
+    Raises:
+        FormatError: A hash is of an unknown type.
+    """
+
+    def work(target: Target) -> str | None:
+        return None if _is_there(target, tree) else target.path
+
+    for path in run_all(targets, work, workers=workers):
+        if path is not None:
+            yield path
+
+
+def has_case_twins(targets: Iterable[Target]) -> bool:
+    """Return whether two paths differ in case or Unicode form only."""
+    paths = [target.path for target in targets]
+    return len({_folded(path) for path in paths}) < len(paths)
+
+
+def make_folder(path: str) -> None:
+    """Make a folder and those above it, unless it is there.
+
+    Raises:
+        InvalidInputError: A file or a dangling link stands in the way.
+        StorageError: It can't be made.
+    """
+    try:
+        os.makedirs(path, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as exc:
+        raise InvalidInputError(
+            f"{path} can't be made: {exc.filename} is a file or a dangling link", key=path
+        ) from exc
+    except OSError as exc:
+        raise StorageError(f"{path} can't be made: {exc.strerror or exc}", key=path) from exc
+
+
+def folds_case(tree: Tree) -> bool:
+    """Return whether a folder takes names that differ only in case for one; tried, not guessed."""
+    # A name of the form that scans and listings pass over, should we die before it is removed.
+    name = f".t4-{uuid.uuid4().hex[:16]}.tmp"
+    tree.write(name, (), durable=False, create_only=True)
+    try:
+        tree.stat(name.upper())
+    except NotFoundError:
+        return False
+    finally:
+        tree.remove(name)
+    return True

@@ -1,0 +1,81 @@
+"""One progress bar for each operation, and none where nobody watches."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final, Protocol
+
+_log = logging.getLogger("t4_ops.progress")
+# Long steps in schedulers have no terminal; a line now and then shows that they live.
+_LOG_EVERY_S: Final = 10.0
+
+
+class Progress(Protocol):
+    """Is told what has been done."""
+
+    def advance(self, size_bytes: int) -> None:
+        """Count bytes that were moved or hashed; safe for threads."""
+
+    def grow(self, size_bytes: int) -> None:
+        """Add bytes that are still to be done: a push learns what it moves once it has hashed."""
+
+
+class _Logged:
+    def __init__(self, what: str) -> None:
+        self._what, self._total_bytes = what, 0
+        self._done_bytes, self._next_s = 0, time.monotonic() + _LOG_EVERY_S
+
+    def grow(self, size_bytes: int) -> None:
+        self._total_bytes += size_bytes
+
+    def advance(self, size_bytes: int) -> None:
+        # Two threads may add at once and one addition be lost: this is for people to look at.
+        self._done_bytes += size_bytes
+        if time.monotonic() >= self._next_s:
+            self._next_s = time.monotonic() + _LOG_EVERY_S
+            _log.info("%s: %d of %d bytes", self._what, self._done_bytes, self._total_bytes)
+
+
+@contextmanager
+def progress(what: str, total_bytes: int = 0, *, shown: bool = True) -> Iterator[Progress]:
+    """Show a bar on a terminal, else write to the log `t4_ops.progress` now and then.
+
+    Args:
+        what: What is being done, such as `pushing team/raw`.
+        total_bytes: Bytes in all, as far as known; with none there is no bar until it grows.
+        shown: False for no bar on a terminal either.
+    """
+    if not shown or not sys.stderr.isatty():
+        logged = _Logged(what)
+        logged.grow(total_bytes)
+        yield logged
+        return
+    from rich import progress as rich_progress
+    from rich.console import Console
+
+    columns = (
+        rich_progress.TextColumn("{task.description}"),
+        rich_progress.BarColumn(),
+        rich_progress.DownloadColumn(),
+        rich_progress.TransferSpeedColumn(),
+        rich_progress.TimeRemainingColumn(),
+    )
+    with rich_progress.Progress(*columns, console=Console(stderr=True)) as display:
+        task = display.add_task(what, total=0, visible=False)
+
+        class _Bar:
+            def advance(self, size_bytes: int) -> None:
+                display.advance(task, size_bytes)
+
+            def grow(self, size_bytes: int) -> None:
+                # Called by the one thread that plans; only `advance` is for the workers.
+                total = (display.tasks[0].total or 0) + size_bytes
+                display.update(task, total=total, visible=total > 0)
+
+        bar = _Bar()
+        bar.grow(total_bytes)
+        yield bar

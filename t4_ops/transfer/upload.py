@@ -1,0 +1,127 @@
+"""Moving objects into a registry's storage, verified on the way."""
+
+from __future__ import annotations
+
+import threading
+from binascii import Error as NotBase64
+from binascii import a2b_base64, b2a_base64
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Final
+
+from t4_ops.checksums import SHA256_CHUNKED, Buffer, Checksum, new_hasher
+from t4_ops.errors import ConflictError, FormatError, IntegrityError
+from t4_ops.keys import PhysicalKey
+from t4_ops.manifest import Entry
+from t4_ops.storage import PreconditionFailedError, Store
+from t4_ops.transfer.plan import OBJECTS_PREFIX, Move, Plan
+from t4_ops.transfer.pool import run_all
+from t4_ops.transfer.progress import Progress
+from t4_ops.transfer.reading import Opener, hash_object, open_verified, require_hash
+
+_DIGEST_BYTES: Final = 32
+
+
+def upload_objects(
+    plan: Plan,
+    store: Store,
+    opener: Opener,
+    progress: Progress,
+    *,
+    workers: int,
+    stop: threading.Event | None = None,
+) -> None:
+    """Carry out a plan's moves and note the new places in it.
+
+    Raises:
+        NotFoundError: A source is gone.
+        IntegrityError: A source is not what its entry promises; its object was not written.
+        ConflictError: The destination holds another object at a key that must not be overwritten.
+        StorageError: The storage failed.
+    """
+
+    def work(move: Move) -> tuple[str, str]:
+        return move.entry.logical_key, _moved(move, store, opener, progress)
+
+    for logical_key, physical_key in run_all(plan.moves, work, workers=workers, stop=stop):
+        plan.places[logical_key] = physical_key
+
+
+def object_key(checksum: Checksum) -> str:
+    """Return the content-addressed key of an object with this `sha2-256-chunked` hash.
+
+    Raises:
+        FormatError: The value is no such hash; another spelling of one would name its object.
+    """
+    try:
+        raw = a2b_base64(checksum.value)
+    except (NotBase64, ValueError) as exc:
+        raise FormatError(f"{checksum.value!r} is no {SHA256_CHUNKED} hash: {exc}") from exc
+    digest = raw.hex()
+    if len(raw) != _DIGEST_BYTES or b2a_base64(raw, newline=False).decode() != checksum.value:
+        raise FormatError(f"{checksum.value!r} is no {SHA256_CHUNKED} hash")
+    return f"{OBJECTS_PREFIX}{digest[:2]}/{digest}"
+
+
+def _moved(move: Move, store: Store, opener: Opener, progress: Progress) -> str:
+    """Move one object and return its physical key."""
+    entry, key = move.entry, move.key
+    if key is None:
+        checksum = _chunked_hash(entry, opener)
+        # From here on that hash is what the bytes must have, because it names their place.
+        entry, key = replace(entry, hash=checksum), object_key(checksum)
+    try:
+        with open_verified(entry, opener) as pieces:
+            info = store.upload(
+                key,
+                _counted(pieces, progress),
+                entry.size_bytes or 0,
+                create_only=not move.is_pinned,
+            )
+    except PreconditionFailedError:
+        _check_existing(entry, key, store, opener)
+        return _physical_key(store, key, None)
+    return _physical_key(store, key, info.version_id)
+
+
+def _chunked_hash(entry: Entry, opener: Opener) -> Checksum:
+    """Return the `sha2-256-chunked` hash of an entry, reading it if its own hash is another."""
+    known = require_hash(entry)
+    if known.type == SHA256_CHUNKED:
+        return known
+    hasher = new_hasher(SHA256_CHUNKED, entry.size_bytes or 0)
+    with open_verified(entry, opener) as pieces:
+        for piece in pieces:
+            hasher.update(piece)
+    return hasher.finish()
+
+
+def _counted(pieces: Iterator[Buffer], progress: Progress) -> Iterator[Buffer]:
+    for piece in pieces:
+        yield piece
+        progress.advance(len(piece))
+
+
+def _check_existing(entry: Entry, key: str, store: Store, opener: Opener) -> None:
+    """Accept an object that is already there, if it is the one we would have written."""
+    size_bytes = store.head(key).size_bytes
+    if key.startswith(OBJECTS_PREFIX):
+        # Such objects are written once, after their hash was checked; a size costs no reading.
+        if size_bytes != entry.size_bytes:
+            raise IntegrityError(
+                f"{store.url}: the object {key} has {size_bytes} bytes instead of"
+                f" {entry.size_bytes}: it was damaged; restore or delete it, then push again",
+                key=entry.logical_key,
+            )
+        return
+    place = _physical_key(store, key, None)
+    if hash_object(place, opener) != (entry.size_bytes, _chunked_hash(entry, opener)):
+        raise ConflictError(
+            f"{store.url} already holds another object at {key}, which older revisions may need:"
+            f" give {entry.logical_key!r} another destination",
+            name=entry.logical_key,
+        )
+
+
+def _physical_key(store: Store, key: str, version_id: str | None) -> str:
+    return str(replace(PhysicalKey.parse(f"{store.url}/").join(key), version_id=version_id))

@@ -1,0 +1,67 @@
+"""What `import t4_ops` costs: an orchestrator pays it for every file it parses."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {
+    "airflow",
+    "awscrt",
+    "boto3",
+    "botocore",
+    "fastapi",
+    "numpy",
+    "obstore",
+    "openlineage",
+    "pandas",
+    "prefect",
+    "pyarrow",
+    "rich",
+}
+
+MEASURE = """
+import json, sys, time
+before = set(sys.modules)
+start = time.perf_counter()
+__import__(sys.argv[1])
+seconds = time.perf_counter() - start
+print(json.dumps({"modules": sorted(set(sys.modules) - before), "ms": seconds * 1000}))
+"""
+
+
+def import_alone(module: str) -> tuple[set[str], float]:
+    """Import a module in a fresh interpreter; return the modules it loaded and milliseconds."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", MEASURE, module],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    return set(found["modules"]), found["ms"]
+
+
+def test_import_loads_nothing_heavy() -> None:
+    loaded, ms = import_alone("t4_ops")
+    boto_loaded, boto_ms = import_alone("boto3")
+    print(
+        f"\nimport t4_ops: {ms:.0f} ms, {len(loaded)} modules;"
+        f" import boto3: {boto_ms:.0f} ms, {len(boto_loaded)} modules"
+    )
+    assert "t4_ops.errors" in loaded
+    assert {name.partition(".")[0] for name in loaded} & HEAVY == set()
+
+
+def test_the_measure_sees_a_heavy_library() -> None:
+    loaded, _ = import_alone("boto3")
+    assert {"boto3", "botocore"} <= loaded & HEAVY
+
+
+@pytest.mark.parametrize("module", ["t4_ops.airflow.provider"])
+def test_what_airflow_asks_every_process_to_load_is_light(module: str) -> None:
+    loaded, _ = import_alone(module)
+    assert {name.partition(".")[0] for name in loaded} & HEAVY == set()

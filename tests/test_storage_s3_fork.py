@@ -1,0 +1,79 @@
+"""A process that was forked after its parent used the store."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import threading
+
+import pytest
+
+from demo.seaweedfs import SeaweedFS
+from t4_ops.storage.base import ObjectInfo
+from t4_ops.storage.s3 import S3Store
+from tests.s3_support import MIB, pieces, settings_for
+
+
+@pytest.fixture
+def unversioned(s3_server: SeaweedFS, unversioned_bucket: str) -> S3Store:
+    return S3Store(f"s3://{unversioned_bucket}", settings_for(s3_server))
+
+
+@pytest.fixture
+def versioned(s3_server: SeaweedFS, versioned_bucket: str) -> S3Store:
+    return S3Store(f"s3://{versioned_bucket}", settings_for(s3_server))
+
+
+@pytest.fixture(params=["unversioned", "versioned"])
+def store(request: pytest.FixtureRequest) -> S3Store:
+    found: S3Store = request.getfixturevalue(request.param)
+    return found
+
+
+def use_everything(store: S3Store) -> list[bytes | str | ObjectInfo | None]:
+    """Read, write, list: what a forked child must be able to do."""
+    store.write("child", b"small")
+    store.upload("child-big", pieces(bytes(9 * MIB)), 9 * MIB)
+    with store.open("child-big", start=9 * MIB - 1) as reader:
+        tail = b"".join(reader)
+    keys = [info.key for info in store.list()]
+    return [store.read("parent").data, store.read("child").data, tail, *keys]
+
+
+EXPECTED_IN_CHILD = [b"1", b"small", b"\0", "child", "child-big", "parent"]
+
+
+# Python 3.12 and later warn of the fork that this test is about.
+@pytest.mark.filterwarnings("ignore:This process .*fork:DeprecationWarning")
+def test_a_forked_child_uses_the_store(store: S3Store) -> None:
+    store.write("parent", b"1")
+    store.read("parent")
+    ours, theirs = os.pipe()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            os.write(theirs, pickle.dumps(use_everything(store)))
+            status = 0
+        finally:
+            os._exit(status)
+    os.close(theirs)
+    killer = threading.Timer(30, os.kill, (child, 9))
+    killer.start()
+    with os.fdopen(ours, "rb") as pipe:
+        answer = pipe.read()
+    _, status = os.waitpid(child, 0)
+    killer.cancel()
+
+    assert status == 0, "the child failed or had to be killed"
+    assert pickle.loads(answer) == EXPECTED_IN_CHILD  # noqa: S301 - our own
+    assert store.read("child").data == b"small"
+
+
+@pytest.mark.filterwarnings("ignore:This process .*fork:DeprecationWarning")
+def test_a_forked_pool_uses_the_store(unversioned: S3Store) -> None:
+    unversioned.write("parent", b"1")
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        answer = pool.apply_async(use_everything, (unversioned,)).get(timeout=30)
+    assert answer == EXPECTED_IN_CHILD
