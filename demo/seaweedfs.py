@@ -171,7 +171,7 @@ class SeaweedFS:
             *(str(weed_binary()), "server", f"-dir={self.data_dir}"),
             *(f"-ip={HOST}", f"-ip.bind={HOST}", "-filer", "-s3", f"-s3.config={identity}"),
             *(f"-{role}.port={ports[role]}" for role in _ROLES),
-            *("-s3.port.iceberg=0", "-s3.port.lance=0"),
+            *("-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.autoCreateBucket=false"),
             "-master.telemetry=false",
             "-master.peers=none",  # one master: no election, which costs 1 to 6 s
             "-master.volumeSizeLimitMB=1024",

@@ -295,6 +295,7 @@ def world_of(root: Path, url: str) -> World:
     """Return a world whose destination holds a file of somebody else."""
     made = World(root, Outside(url))
     made.dest.mkdir(parents=True)
+    (root / "other").mkdir()
     (made.dest / "theirs.txt").write_text("somebody else's")
     return made
 

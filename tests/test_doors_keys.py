@@ -48,7 +48,7 @@ from tests.doors_support import (
     refused,
     world_of,
 )
-from tests.s3_relay import Fault, run_relay
+from tests.s3_support import Fault, run_relay
 
 BAD_KEYS = (
     "../../evil",

@@ -326,7 +326,7 @@ def test_row_39_a_pointer_that_holds_something_else_is_refused(world: World) -> 
     secret = world.root / "secret"
     secret.write_bytes(planted.data)
     package = t4.Package().set_text("a", "x")
-    for bad in bad_pointers(secret):
+    for bad in bad_pointers(secret)[:: 1 if world.outside.is_folder else 4]:
         world.outside.put(LATEST, bad)
         before = world.state()
         for action in (
@@ -541,22 +541,22 @@ def test_row_32_a_record_too_large_is_not_written(world: World) -> None:
 
 
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"])
-def test_row_33_a_number_that_is_none_is_refused_on_read(world: World, text: str) -> None:
+def test_row_33_a_number_that_is_none_is_refused_on_read(local: World, text: str) -> None:
     inner = '{"user_meta": {"a": [1.5, %s]}}' % text
     header = b'{"version": "v0", "message": null, "user_meta": {"a": %b}}' % text.encode()
     last = json.dumps(record("last", "s3://nowhere/x", b"")).encode()
     for planted in (
-        hostile(world.outside, meta_line(inner), top_hash="5" * 64),
-        hostile(world.outside, last, header=header, top_hash="6" * 64),
+        hostile(local.outside, meta_line(inner), top_hash="5" * 64),
+        hostile(local.outside, last, header=header, top_hash="6" * 64),
         hostile(
-            world.outside,
+            local.outside,
             b'{"logical_key": "d/", "meta": {"a": %b}}' % text.encode(),
             last,
             top_hash="7" * 64,
         ),
     ):
-        point(world.outside, planted.top_hash)
-        assert_refused_everywhere(world, planted, t4.FormatError)
+        point(local.outside, planted.top_hash)
+        assert_refused_everywhere(local, planted, t4.FormatError)
 
 
 BAD_VALUES: dict[str, Any] = {
@@ -634,18 +634,17 @@ def test_row_35_metadata_keeps_its_hash_when_it_is_read_back(world: World) -> No
     assert browsed.push(NAME, url).top_hash == top_hash
 
 
-@pytest.mark.parametrize("message", ["\ud800", 5, b"x", ["x"]])
-def test_row_34_a_message_that_is_no_text_is_refused_before_anything_moves(
-    world: World, message: Any
-) -> None:
-    package = t4.Package().set_text("a", "x")
+def test_row_34_a_message_that_is_no_text_is_refused_before_anything_moves(world: World) -> None:
+    package, url = t4.Package().set_text("a", "x"), world.outside.url
     before = world.state()
-    for action in (
-        lambda: package.build(NAME, world.outside.url, message),
-        lambda: package.push(NAME, world.outside.url, message=message),
-        lambda: operations.build(NAME, world.dest, registry=world.outside.url, message=message),
-    ):
-        refused(action, t4.InvalidInputError)
+    for message in ("\ud800", 5, b"x", ["x"]):
+        bad: Any = message
+        for action in (
+            lambda m=bad: package.build(NAME, url, m),
+            lambda m=bad: package.push(NAME, url, message=m),
+            lambda m=bad: operations.build(NAME, world.dest, registry=url, message=m),
+        ):
+            refused(action, t4.InvalidInputError)
     assert world.state() == before
 
 
@@ -697,38 +696,33 @@ def test_row_36_a_hash_of_an_unknown_type_lets_nothing_through(world: World) -> 
     assert (world.dest / "file.txt").read_bytes() == b"good"
 
 
-@pytest.mark.parametrize(
-    "value",
-    ["", "no base64!", "AAAA", "zz", " ", "\n", "../../x", "A" * 44, "A" * 43 + "é"],
-)
-def test_row_36_a_hash_that_is_none_is_never_matched(world: World, value: str) -> None:
+def test_row_36_a_hash_that_is_none_is_never_matched(world: World) -> None:
     url = world.other.put("objects/new", b"new")
-    spoiled = value + chunked(b"new")["value"] if value in (" ", "\n") else value
-    planted = hostile(
-        world.other, record("new", url, b"new", hash={"type": "sha2-256-chunked", "value": spoiled})
-    )
+    right = chunked(b"new")["value"]
     # An object of these bytes is there already, so that nothing has to be read.
     t4.Package().set("new.bin", b"new").push("team/first", world.outside.url)
-    package = t4.Package.browse(NAME, planted.url)
-    before = world.state()
-    for action in (
-        package["new"].get_bytes,
-        lambda: package.fetch(world.root / "fetched" / "new"),
-        lambda: package.push(NAME, world.outside.url),
-    ):
-        refused(action, t4.IntegrityError, t4.FormatError)
-    after = world.state()
-    changed_keys = {key for key in after if before.get(key) != after[key]}
-    assert not any("named_packages/team/data" in key for key in changed_keys & {*after})
-    assert not any(value[-1:] == b"new" for key, value in after.items() if "/fetched/" in key)
+    before = world.outside.keys()
+    for value in ("", "no base64!", "AAAA", "zz", f" {right}", f"{right}\n", "../../x", "A" * 44):
+        bad = record("new", url, b"new", hash={"type": "sha2-256-chunked", "value": value})
+        package = t4.Package.browse(NAME, hostile(world.other, bad).url)
+        for action in (
+            package["new"].get_bytes,
+            lambda p=package: p.fetch(world.dest),
+            lambda p=package: p.push(NAME, world.outside.url),
+        ):
+            refused(action, t4.IntegrityError, t4.FormatError)
+        assert not (world.dest / "new").exists()
+    # The good entry's object may be there by now; nothing refers to it.
+    assert [key for key in world.outside.keys() if not key.startswith((".t4/", NAME))] == [
+        key for key in before if not key.startswith((".t4/", NAME))
+    ]
 
 
-@pytest.mark.parametrize("missing", ["hash", "size", "both"])
-def test_row_36_an_entry_without_hash_or_size_is_refused(world: World, missing: str) -> None:
+def test_row_36_an_entry_without_hash_or_size_is_refused(world: World) -> None:
     url = world.outside.put("objects/new", b"new")
-    gone = ("hash", "size") if missing == "both" else (missing,)
-    planted = hostile(world.outside, record("new", url, b"new", **dict.fromkeys(gone)))
-    assert_refused_everywhere(world, planted, t4.FormatError)
+    for missing in (("hash",), ("size",), ("hash", "size")):
+        planted = hostile(world.outside, record("new", url, b"new", **dict.fromkeys(missing)))
+        assert_refused_everywhere(world, planted, t4.FormatError)
 
 
 @pytest.mark.parametrize("size", [-1, 2**63, 10**400, 1.5, "4", True])

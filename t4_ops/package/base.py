@@ -57,6 +57,7 @@ class PackageBase:
         record = replace(entry.entry, logical_key=key)
         if entry.payload is not None:
             self._contents.payloads[record.physical_key] = entry.payload
+        self._contents.roots |= entry.roots
         return record
 
     def _root_of_view(self) -> Self:

@@ -33,10 +33,12 @@ class Contents:
         header: The manifest header.
         payloads: Objects that wait to be stored, by physical key.
         sources: Folders, prefixes and single objects that entries came from, in order, for lineage.
+        roots: Real paths of the folders that were scanned.
     """
 
     def __init__(self, base: Manifest | None, limits: Limits) -> None:
         self.sources: dict[str, None] = {}
+        self.roots: set[str] = set()
         self._limits = limits
         self.rebase(base)
 

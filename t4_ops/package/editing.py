@@ -119,6 +119,8 @@ class EditablePackage(PackageBase):
         if update_policy == "existing":
             entries = (e for e in entries if self._contents.get(e.logical_key) is None)
         self._contents.set_all(entries)
+        if source.is_local:
+            self._contents.roots.add(os.path.realpath(source.path))
         self._note_source(str(source))
         if plain is not None:
             self._set_meta(prefix, plain)

@@ -206,7 +206,7 @@ class PackageEntry:
         return PackageEntry(fetched, fetched.get(entry.logical_key) or entry, self._settings)
 
     def _opener(self) -> Opener:
-        return Opener(self._settings, self._contents.payloads)
+        return Opener(self._settings, self._contents.payloads, roots=self._contents.roots)
 
     def _hashed(self, opener: Opener) -> Entry:
         """Return the record with size and hash; for one that was just set, as the file is now."""
@@ -215,6 +215,11 @@ class PackageEntry:
             return entry
         size_bytes, checksum = hash_object(entry.physical_key, opener)
         return replace(entry, size_bytes=size_bytes, hash=checksum)
+
+    @property
+    def roots(self) -> set[str]:
+        """Real paths of the folders that were scanned for the package this came from."""
+        return self._contents.roots
 
     @property
     def payload(self) -> Payload | None:

@@ -193,7 +193,7 @@ class Package(EditablePackage):
             IntegrityError: An object is not what the package promises.
         """
         folder = local_path(dest)
-        opener = Opener(self._settings, self._contents.payloads)
+        opener = Opener(self._settings, self._contents.payloads, roots=self._contents.roots)
         with progress(f"fetching to {folder}", shown=self._settings.progress) as bar:
             hash_missing(self._contents, self._prefix, opener, self._settings, bar)
             targets = install_targets(self._contents, self._prefix.rstrip("/") or None)

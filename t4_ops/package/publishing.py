@@ -86,7 +86,7 @@ class Publisher:
         self._stop = stop
         self._store: Store = open_store(registry, settings)
         self.registry = Registry(self._store, settings.limits)
-        self._opener = Opener(settings, contents.payloads, stop)
+        self._opener = Opener(settings, contents.payloads, stop, contents.roots)
 
     def build(self, header: Mapping[str, Any], expected: Expected) -> Publication:
         """Publish without moving what can stay where it is.

@@ -32,8 +32,10 @@ def entry_of_url(logical_key: str, source: str | os.PathLike[str], settings: Set
     """
     key = PhysicalKey.of(source)
     if key.bucket is None:
-        with open_source(key.path) as opened:
-            return Entry(logical_key, str(key), opened.size_bytes)
+        # A link that the user names is followed once, here: what it leads to later is not meant.
+        path = os.path.realpath(key.path)
+        with open_source(path) as opened:
+            return Entry(logical_key, str(PhysicalKey(None, path)), opened.size_bytes)
     if not key.path or key.path.endswith("/"):
         raise InvalidInputError(f"{source!s} is a prefix, no object: use set_dir", key=str(source))
     store = open_store(f"s3://{key.bucket}", settings)

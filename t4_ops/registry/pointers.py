@@ -287,7 +287,8 @@ class Pointers:
         """
         validate_hash_prefix(top_hash)
         target = self.resolve(name, top_hash)
-        if target not in self._own_hashes(name):
+        # A prefix resolves among the package's own revisions only.
+        if is_top_hash(top_hash) and target not in self._own_hashes(name):
             raise NotFoundError(
                 f"{self.url}: {target} is no revision of {name!r}; rolling back to another"
                 " package's content would mix them up",

@@ -104,8 +104,8 @@ def open_regular(
 def read_range(fd: int, start: int, end: int, where: str) -> Iterator[Buffer]:
     """Yield the bytes from `start` to before `end`, or to the end of the file.
 
-    Reads at offsets, so threads may share the descriptor. All pieces are views of one buffer: each
-    is valid until the next.
+    Reads at offsets, so threads may share the descriptor. A piece is valid until the next: those of
+    a large range are views of one buffer.
 
     Raises:
         StorageError: The read fails.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from t4_ops.config import Settings
 from t4_ops.errors import FormatError, IntegrityError, InvalidInputError, NotFoundError
 from t4_ops.keys import PhysicalKey
 from t4_ops.manifest import Entry
-from t4_ops.storage import open_source, open_store
+from t4_ops.storage import Tree, open_source, open_store
 from t4_ops.transfer.pool import Cancelled
 
 OBJECT_SCHEME: Final = "t4-object:"
@@ -99,6 +99,8 @@ class Opener:
         settings: How to reach S3.
         payloads: Objects that are not stored yet, by physical key.
         stop: Set from outside to give up; whoever reads then gets `Cancelled`.
+        roots: Folders that were scanned, without links: below them none is followed, so that one
+            that took a file's place since then leads nowhere.
     """
 
     def __init__(
@@ -106,10 +108,12 @@ class Opener:
         settings: Settings,
         payloads: Mapping[str, Payload] | None = None,
         stop: threading.Event | None = None,
+        roots: Iterable[str] = (),
     ) -> None:
         self._settings = settings
         self._payloads = payloads or {}
         self._stop = stop
+        self._trees = {f"{root.rstrip('/')}/": Tree(root) for root in roots}
 
     @contextmanager
     def open(self, physical_key: str) -> Iterator[Opened]:
@@ -127,7 +131,8 @@ class Opener:
             return self._open_payload(physical_key)
         key = PhysicalKey.parse(physical_key)
         if key.bucket is None:
-            return open_source(key.path)
+            trees = (t for below, t in self._trees.items() if key.path.startswith(below))
+            return open_source(key.path, tree=next(trees, None))
         return self._open_remote(key.bucket, key)
 
     @contextmanager
