@@ -20,16 +20,16 @@ env: $(STAMP) ## make .venv from the lock; done again only when the lock or pypr
 # PYTHON=... chooses the interpreter; else the first one that is new enough and can make a venv.
 $(STAMP): requirements.lock pyproject.toml
 	@found=; for python in $${PYTHON:-python3 python3.13 python3.12 python3.11 python}; do \
-	    if "$$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' \
+	    if "$$python" -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
 	        2>/dev/null; then found=$$python; break; fi; \
 	done; \
 	if [ -z "$$found" ]; then \
-	    echo "Python 3.11 or newer with its venv module is needed, and none was found." \
+	    echo "Python 3.11, 3.12 or 3.13 with its venv module is needed, and none was found." \
 	        "Install one, or name it: make env PYTHON=/path/to/python3" >&2; \
 	    exit 1; \
 	fi; \
 	echo "Making $(VENV) with $$("$$found" --version); the first time takes some minutes."; \
-	"$$found" -m venv $(VENV)
+	"$$found" -m venv --clear $(VENV)
 	@$(PIP) install --no-deps --require-hashes --only-binary :all: -r requirements.lock
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@

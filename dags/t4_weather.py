@@ -11,7 +11,7 @@ What it shows:
 * Nothing in the packages depends on the run: another run over the same data arrives at the same top
   hashes, and its results say `changed: false`.
 
-How to run it: `pip install 't4-ops[airflow,demo]'`, put this file into Airflow's DAGs folder, run
+How to run it: `pip install '.[airflow,demo]'`, put this file into Airflow's DAGs folder, run
 `airflow db migrate` once, and then `airflow dags test t4_weather`, or trigger it in the UI. It
 needs no credentials: the registry is a folder in the user's data directory, or what `T4_REGISTRY`
 or the parameter `registry` names. The tasks hand files on below `work_dir`: workers on several

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from demo.notes import result_note
 from t4_ops.lineage import downstream, runs_of
 from t4_ops.operations import StepResult
+
+STEPS: Final = 8
+"""Tasks of the flow: two of its own, six steps with packages."""
 
 
 def configure(home: Path) -> None:
@@ -45,13 +49,20 @@ def task_steps(flow_run_id: Any, packages: dict[str, StepResult]) -> list[dict[s
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 
+    runs: list[Any] = []
+    deadline_s = time.monotonic() + 60
     with get_client(sync_client=True) as client:
-        runs = client.read_task_runs(
-            flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id]))
-        )
+        # The server records task runs a moment after they ended.
+        while len(runs) < STEPS or not all(run.end_time for run in runs):
+            if time.monotonic() > deadline_s:
+                raise SystemExit(f"the server knows {len(runs)} of {STEPS} steps after a minute")
+            time.sleep(0.2)
+            runs = client.read_task_runs(
+                flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id]))
+            )
     recorded = recorded_runs(packages)
     steps = []
-    for run in sorted(runs, key=lambda item: str(item.start_time)):
+    for run in sorted(runs, key=lambda item: item.start_time):
         name, result = recorded.get(str(run.id), (run.task_key.rsplit("-", 1)[0], None))
         steps.append(
             {

@@ -10,16 +10,17 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from demo.seaweedfs import seaweedfs
-from t4_ops.config import load_settings
 from t4_ops.lineage import tree
+from t4_ops.settings import load_settings
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 BUCKET: Final = "t4-demo"
@@ -49,6 +50,9 @@ def main() -> int:
             os.environ.update(server.environ())
             registry = f"s3://{BUCKET}"
         os.environ["T4_REGISTRY"] = registry
+        os.environ["T4_LOCAL_REGISTRY"] = str(work / "local")
+        # All servers of the demo are on this machine, whatever way it goes to others.
+        os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
         os.environ["T4_CONFIG_FILE"] = str(work / "t4.toml")
         _say(f"Registry: {load_settings().registry}")
         results = {
@@ -66,18 +70,10 @@ def _run_engine(engine: str, work: Path, source: str | None) -> dict[str, Any]:
     _say(f"\n{engine.capitalize()} (log: {log.relative_to(ROOT)})")
     job = json.dumps({"home": str(home), "answer": str(answer), "source": source})
     with log.open("w") as output:
-        done = subprocess.run(
-            [sys.executable, "-m", f"demo.on_{engine}", job],
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            timeout=ENGINE_TIMEOUT_S,
-            check=False,
-        )
-    if done.returncode or not answer.is_file():
+        exit_code = _run_group([sys.executable, "-m", f"demo.on_{engine}", job], output)
+    if exit_code or not answer.is_file():
         tail = "\n".join(log.read_text().splitlines()[-40:])
-        raise SystemExit(f"{tail}\n\n{engine} failed with exit code {done.returncode}: see {log}")
+        raise SystemExit(f"{tail}\n\n{engine} failed ({exit_code or 'no answer'}): see {log}")
     result: dict[str, Any] = json.loads(answer.read_text())
     for step in result["steps"]:
         top_hash = step["top_hash"] or "-"
@@ -86,6 +82,25 @@ def _run_engine(engine: str, work: Path, source: str | None) -> dict[str, Any]:
         f"  in all, {engine.capitalize()}'s own start included: {time.monotonic() - start_s:.1f} s"
     )
     return result
+
+
+def _run_group(command: list[str], output: IO[str]) -> int | str:
+    """Run a command in a process group of its own, which ends with it: engines start servers."""
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    ) as process:
+        try:
+            return process.wait(ENGINE_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            return f"not done after {ENGINE_TIMEOUT_S} s"
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def _compare(results: dict[str, dict[str, Any]]) -> int:

@@ -13,7 +13,7 @@ What it shows:
 * Nothing in the packages depends on the run: another one over the same data arrives at the same top
   hashes, and its results say `changed: false`.
 
-How to run it: `pip install 't4-ops[prefect,demo]'`, then `python flows/t4_weather.py`. It needs no
+How to run it: `pip install '.[prefect,demo]'`, then `python flows/t4_weather.py`. It needs no
 server, which Prefect starts for the run unless `PREFECT_API_URL` names one, and no credentials: the
 registry is a folder in your data directory, `T4_REGISTRY`, or the parameter `registry` (a folder or
 `s3://bucket`). Parameters may follow on the command line: source, registry, work_dir.

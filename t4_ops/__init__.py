@@ -8,7 +8,6 @@ t4.Package.install("weather/raw", top_hash=top_hash, dest="./copy")
 """
 
 from t4_ops.bucket import Bucket, copy
-from t4_ops.config import S3Settings, Settings, load_settings
 from t4_ops.errors import (
     ConflictError,
     FormatError,
@@ -28,6 +27,7 @@ from t4_ops.package import (
     list_package_versions,
     list_packages,
 )
+from t4_ops.settings import S3Settings, Settings, config, load_settings
 
 __version__ = "0.1.0"
 
@@ -50,6 +50,7 @@ __all__ = [
     "Settings",
     "StorageError",
     "T4Error",
+    "config",
     "copy",
     "delete_package",
     "list_package_versions",

@@ -9,12 +9,12 @@ from pathlib import PurePosixPath
 from typing import Any, Final
 
 from t4_ops import formats
-from t4_ops.config import Settings, load_settings
 from t4_ops.errors import FormatError, InvalidInputError, NotFoundError
-from t4_ops.keys import PhysicalKey, is_reserved, normalize_registry, validate_logical_key
+from t4_ops.keys import PhysicalKey, normalize_registry
 from t4_ops.manifest import plain_meta
+from t4_ops.settings import Settings, load_settings
 from t4_ops.storage import ObjectInfo, Tree, open_bucket, open_source, scan_folder
-from t4_ops.transfer import progress, run_all
+from t4_ops.transfer import check_paths, progress, refuse_twins, run_all
 
 META_KEY: Final = "helium"
 """The S3 metadata entry that holds an object's metadata as JSON. Source: T4 0.1.4."""
@@ -169,12 +169,8 @@ class Bucket:
 
     def _fetch_all(self, found: list[tuple[ObjectInfo, str]], folder: str) -> None:
         files = {relative for _, relative in found}
+        check_paths(files, folds_case=False)
         for relative in files:
-            validate_logical_key(relative)
-            if is_reserved(relative):
-                raise InvalidInputError(
-                    f"{relative!r} would be written into a registry's own folder", key=relative
-                )
             if not files.isdisjoint(map(str, PurePosixPath(relative).parents)):
                 raise InvalidInputError(
                     f"{relative!r} lies below another object, which would be both file and folder;"
@@ -184,6 +180,7 @@ class Bucket:
         total_bytes = sum(info.size_bytes for info, _ in found)
         shown = self._settings.progress
         with Tree(folder) as tree, progress(f"fetching {folder}", total_bytes, shown=shown) as bar:
+            refuse_twins(files, tree)
 
             def work(item: tuple[ObjectInfo, str]) -> None:
                 info, relative = item

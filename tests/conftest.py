@@ -18,6 +18,9 @@ for _name in [name for name in os.environ if name.startswith(_FOREIGN)]:
     del os.environ[_name]
 os.environ.update(
     HOME=str(_HOME),
+    # The servers of the tests are on this machine, whatever way the machine goes to others.
+    NO_PROXY="127.0.0.1,localhost",
+    no_proxy="127.0.0.1,localhost",
     MPLBACKEND="Agg",
     MPLCONFIGDIR=str(_HOME / "matplotlib"),  # its font cache takes seconds: once per session
     DO_NOT_TRACK="1",

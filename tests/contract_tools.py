@@ -12,7 +12,7 @@ from typing import Protocol
 import pytest
 
 from t4_ops.checksums import Buffer
-from t4_ops.config import Settings
+from t4_ops.settings import Settings
 from t4_ops.storage import PreconditionFailedError, Store, open_store
 
 MIB = 1024 * 1024

@@ -114,7 +114,7 @@ class Outside:
         self._s3.delete_object(Bucket=self._bucket, Key=unquote(parts.path[1:]), **named)
 
     def replace(self, url: str, data: bytes) -> str:
-        """Put other bytes where a URL points and return the URL they have; a version is a new one."""
+        """Put other bytes where a URL points and return their URL, another if versions are kept."""
         parts = urlsplit(url)
         if self.root is not None:
             Path(unquote(parts.path)).write_bytes(data)
@@ -135,7 +135,7 @@ class Outside:
         found["uploads"] = self._s3.list_multipart_uploads(Bucket=self._bucket).get("Uploads", [])
         return found
 
-    def keys(self) -> list[str]:
+    def all_keys(self) -> list[str]:
         """Return the keys of all objects."""
         if self.root is not None:
             return sorted(files_below(self.root))

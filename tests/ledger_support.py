@@ -17,10 +17,10 @@ from referencing import Registry as Schemas
 from referencing import Resource
 
 import t4_ops.ledger
-from t4_ops.config import S3Settings, Settings
 from t4_ops.errors import StorageError
 from t4_ops.keys import PackageRef
 from t4_ops.ledger import Input, Output, RecordedEvent, RunInfo, record
+from t4_ops.settings import S3Settings, Settings
 from t4_ops.storage import ObjectInfo, Store, open_store
 
 SCHEMAS = Path(__file__).parent / "openlineage_schemas"

@@ -7,9 +7,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import t4_ops as t4
-from t4_ops.config import load_settings
+from t4_ops.checksums import checksum_of
+from t4_ops.settings import load_settings
 from t4_ops.storage import Store, open_store
+from t4_ops.transfer import object_key
 from tests.s3_support import Relay, run_relay
+
+NAME = "team/data"
+ROOT = Path(__file__).resolve().parents[1]
+"""The repository, for scripts that import the library."""
 
 
 def write_files(root: Path, files: Mapping[str, bytes]) -> Path:
@@ -31,6 +37,18 @@ def bytes_below(root: Path) -> dict[str, bytes]:
 
 def store_of(registry: str) -> Store:
     return open_store(registry, load_settings())
+
+
+def scan(root: Path, files: Mapping[str, bytes]) -> t4.Package:
+    """Write files below a folder and return a package of them, with metadata."""
+    return t4.Package().set_dir("/", write_files(root, files), meta={"n": 1})
+
+
+def place_of(registry: str, key: str, data: bytes) -> str:
+    """Return where the layout wants an object of the package `NAME`, without its version."""
+    if store_of(registry).is_versioned:
+        return f"{NAME}/{key}"
+    return object_key(checksum_of(data))
 
 
 def objects_of(registry: str) -> dict[str, str]:

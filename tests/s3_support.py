@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 from demo.seaweedfs import REGION, SeaweedFS
 from t4_ops.checksums import Buffer
-from t4_ops.config import S3Settings
+from t4_ops.settings import S3Settings
 from t4_ops.storage.s3 import S3Store
 
 MIB = 1024 * 1024

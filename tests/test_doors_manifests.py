@@ -13,13 +13,13 @@ refused, with nothing written, or survived, with nothing lost.
 | 12 | local manifest edited on disk | `test_row_12_...` |
 | 17 | revisions of one second | `test_row_17_...` |
 | 18 | a slow clock | `test_row_18_...` |
-| 31 | deep nesting | `test_row_31_...` |
+| 31 | deep nesting | `test_row_31_...`, `test_rows_31_37_...` |
 | 32 | huge records | `test_row_32_...` |
 | 33 | NaN and infinity | `test_row_33_...` |
 | 34 | lone surrogates | `test_row_34_...` |
 | 35 | integer metadata keys | `test_row_35_...` |
 | 36 | hash of an unknown type | `test_row_36_...` |
-| 37 | 64 characters that are no hash | `test_rows_37_38_...` |
+| 37 | 64 characters that are no hash | `test_rows_37_38_...`, `test_rows_31_37_...` |
 | 38 | another package's hash | `test_row_38_...` |
 | 39 | pointers with a newline, with `../` | `test_row_39_...` |
 | 42 | metadata of directories | `test_row_42_...` |
@@ -65,6 +65,10 @@ from tests.doors_support import (
 V0 = {"version": "v0", "message": None}
 
 
+# For cases that an object's version has no part in.
+PLAIN = pytest.mark.parametrize("registry", ["folder", "unversioned"], indirect=True)
+
+
 @pytest.fixture
 def local(tmp_path: Path) -> World:
     return world_of(tmp_path, (tmp_path / "registry").as_uri())
@@ -101,6 +105,23 @@ def test_rows_4_5_a_remote_manifest_with_a_local_file_is_refused(remote: World) 
         assert_refused_everywhere(remote, planted, t4.FormatError)
 
 
+def test_rows_4_5_a_manifest_file_names_files_and_objects_only(local: World) -> None:
+    for url in (
+        "t4-object:00000000-0000-0000-0000-000000000000",
+        "https://example.invalid/secret",
+        "/etc/hostname",
+        "file://elsewhere/secret",
+        "",
+    ):
+        loaded = hostile(local.outside, record("stolen", url, b"x")).load()
+        before = local.state()
+        for name, door in USE_DOORS.items():
+            if name != "fetch view":
+                refused(lambda d=door, p=loaded: d(local, p), t4.FormatError)
+        refused(lambda p=loaded: p["stolen"], t4.FormatError)
+        assert local.state() == before, url
+
+
 def test_row_5_a_push_does_not_refer_a_bucket_to_local_files(remote: World) -> None:
     secret = remote.root / "secret"
     secret.write_bytes(b"the reader's own")
@@ -132,8 +153,8 @@ def test_row_5_a_local_file_whose_bytes_a_manifest_does_not_know_is_not_read(wor
             refused(action, t4.IntegrityError)
     assert not (world.dest / "stolen").exists()
     # Objects that nothing refers to may be left; this one may not, and nothing is published.
-    assert all(world.outside.get(key) != secret.read_bytes() for key in world.outside.keys())
-    assert not any(key.startswith(".quilt/") for key in world.outside.keys())
+    assert all(world.outside.get(key) != secret.read_bytes() for key in world.outside.all_keys())
+    assert not any(key.startswith(".quilt/") for key in world.outside.all_keys())
 
 
 # Manifests that are not what they are called
@@ -160,6 +181,7 @@ def changed(data: bytes) -> dict[str, bytes]:
     }
 
 
+@PLAIN
 def test_rows_9_10_a_manifest_changed_under_its_hash_is_refused(world: World) -> None:
     planted = hostile(world.outside)
     for what, data in changed(planted.data).items():
@@ -170,6 +192,7 @@ def test_rows_9_10_a_manifest_changed_under_its_hash_is_refused(world: World) ->
     assert t4.Package.browse(NAME, planted.url).top_hash == planted.top_hash
 
 
+@PLAIN
 def test_rows_9_10_a_manifest_that_is_gone_is_told(world: World) -> None:
     planted = hostile(world.outside)
     point(world.outside, "1" * 64)
@@ -195,6 +218,7 @@ def test_rows_9_10_a_push_gets_past_a_damaged_latest_and_keeps_the_history(world
     assert world.outside.get(f".quilt/packages/{damaged}") == b"damaged"
 
 
+@PLAIN
 def test_rows_9_10_a_push_does_not_repair_a_manifest_by_overwriting_it(world: World) -> None:
     url = world.outside.url
     package = t4.Package().set("a.bin", b"1")
@@ -202,15 +226,15 @@ def test_rows_9_10_a_push_does_not_repair_a_manifest_by_overwriting_it(world: Wo
     world.outside.put(f".quilt/packages/{top_hash}", b"damaged\n")
     before = world.state()
     for force in (False, True):
-        error = refused(
+        refused(
             lambda force=force: package.push(NAME, url, force=force),
             t4.IntegrityError,
             t4.FormatError,
         )
-    assert "damaged" in str(error) or "manifest" in str(error)
     assert world.state() == before
 
 
+@PLAIN
 def test_row_11_a_manifest_without_a_message_is_installed_as_it_is(world: World) -> None:
     url = world.outside.put("objects/good", b"good")
     planted = plant(world.outside, record(GOOD, url, b"good"), header={"version": "v0"})
@@ -251,7 +275,7 @@ def test_row_12_a_local_manifest_edited_on_disk_is_not_used(remote: World) -> No
     noted.put(key, planted.data.replace(b'["s3:', b'["' + secret.as_uri().encode() + b'", "s3:'))
     before = remote.state()
     for action in (
-        lambda: t4.Package.browse(NAME)[GOOD].get_bytes(),
+        t4.Package.browse(NAME)[GOOD].get_bytes,
         lambda: t4.Package.install(NAME, dest=remote.dest),
     ):
         refused(action, t4.IntegrityError)
@@ -283,13 +307,13 @@ def test_row_18_a_slow_clock_does_not_make_an_old_revision_latest(
     package = t4.Package()
     hashes = [package.set("n.bin", b"0").build(NAME, url)]
     clock.return_value -= 24 * 60 * 60
-    for number in (1, 2):
-        hashes.append(package.set("n.bin", b"%d" % number).build(NAME, url))
+    hashes += [package.set("n.bin", b"%d" % number).build(NAME, url) for number in (1, 2)]
     assert [top_hash for _, top_hash in t4.list_package_versions(NAME, url)][:3] == hashes
     t4.delete_package(NAME, url, hashes[-1])
     assert t4.Package.browse(NAME, url)["n.bin"].get_bytes() == b"1"
 
 
+@PLAIN
 def test_row_39_a_pointer_with_white_space_is_read(world: World) -> None:
     planted = hostile(world.outside)
     for text in (f"{planted.top_hash}\n", f" \t{planted.top_hash}\r\n\n"):
@@ -321,6 +345,7 @@ def bad_pointers(secret: Path) -> list[bytes]:
     ]
 
 
+@PLAIN
 def test_row_39_a_pointer_that_holds_something_else_is_refused(world: World) -> None:
     planted = hostile(world.outside)
     secret = world.root / "secret"
@@ -346,6 +371,7 @@ def test_row_39_a_pointer_that_holds_something_else_is_refused(world: World) -> 
         assert world.outside.get(LATEST) == planted.top_hash.encode()
 
 
+@PLAIN
 def test_row_39_a_damaged_older_pointer_does_not_block_the_package(world: World) -> None:
     planted = hostile(world.outside)
     world.outside.put(f".quilt/named_packages/{NAME}/{SECOND - 1}", b"../../secret")
@@ -394,6 +420,7 @@ HASH_DOORS: dict[str, Callable[[World, str], Any]] = {
 }
 
 
+@PLAIN
 def test_rows_37_38_what_is_no_hash_reaches_no_file(world: World) -> None:
     planted = hostile(world.outside)
     before = world.state()
@@ -406,6 +433,37 @@ def test_rows_37_38_what_is_no_hash_reaches_no_file(world: World) -> None:
     assert t4.resolve(NAME, planted.url).top_hash == planted.top_hash
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a":' * 100_000,
+        "{'a':" * 100_000,
+        "{" * 100_000,
+        "[1]",
+        '{"registry": 5, "name": [], "top_hash": {}}',
+        "{'registry': 'x', 'name': ().__class__, 'top_hash': 1}",
+        "{1: 9**9**9}",
+        f"{NAME}@",
+        f"{NAME}@{'../' * 30}",
+        f"{NAME}@{'0' * 64}@{'0' * 64}",
+        "quilt+s3://bucket/../other#package=team/data",
+        "t4+file:///etc/../#package=../../etc",
+    ],
+)
+def test_rows_31_37_text_that_names_no_package_is_refused(local: World, text: str) -> None:
+    hostile(local.outside)
+    before = local.state()
+    for action in (
+        lambda: t4.resolve(text, local.outside.url),
+        lambda: operations.browse(text, registry=local.outside.url),
+        lambda: operations.install(text, registry=local.outside.url, dest=local.dest),
+        lambda: operations.push(text, registry=local.outside.url),
+    ):
+        refused(action, t4.InvalidInputError)
+    assert local.state() == before
+
+
+@PLAIN
 def test_row_38_another_packages_hash_is_not_this_packages_revision(world: World) -> None:
     url = world.outside.url
     own = hostile(world.outside)
@@ -459,6 +517,7 @@ def test_row_31_metadata_nested_too_deeply_is_refused(
     assert_refused_everywhere(local, planted, t4.FormatError)
 
 
+@PLAIN
 def test_row_31_what_is_set_is_never_nested_too_deeply_to_be_read_back(world: World) -> None:
     def nested(levels: int) -> dict[str, Any]:
         value: dict[str, Any] = {}
@@ -487,6 +546,7 @@ def test_row_31_what_is_set_is_never_nested_too_deeply_to_be_read_back(world: Wo
     assert browsed.meta == browsed["d"].meta == browsed["d/a"].meta == nested(190)
 
 
+@PLAIN
 def test_row_32_a_huge_record_is_read_up_to_a_bound(world: World) -> None:
     large = {"user_meta": {"text": "x" * 5_000_000}}
     url = world.outside.put("objects/large", b"large")
@@ -518,6 +578,7 @@ def test_row_32_a_record_beyond_the_bound_is_refused(local: World) -> None:
     refused(planted.load, t4.FormatError)
 
 
+@PLAIN
 def test_row_32_a_record_too_large_is_not_written(world: World) -> None:
     large = {"text": "x" * 1_000_000}
     file = world.root / "file"
@@ -542,7 +603,7 @@ def test_row_32_a_record_too_large_is_not_written(world: World) -> None:
 
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"])
 def test_row_33_a_number_that_is_none_is_refused_on_read(local: World, text: str) -> None:
-    inner = '{"user_meta": {"a": [1.5, %s]}}' % text
+    inner = '{"user_meta": {"a": [1.5, ' + text + "]}}"
     header = b'{"version": "v0", "message": null, "user_meta": {"a": %b}}' % text.encode()
     last = json.dumps(record("last", "s3://nowhere/x", b"")).encode()
     for planted in (
@@ -634,6 +695,7 @@ def test_row_35_metadata_keeps_its_hash_when_it_is_read_back(world: World) -> No
     assert browsed.push(NAME, url).top_hash == top_hash
 
 
+@PLAIN
 def test_row_34_a_message_that_is_no_text_is_refused_before_anything_moves(world: World) -> None:
     package, url = t4.Package().set_text("a", "x"), world.outside.url
     before = world.state()
@@ -661,6 +723,7 @@ def test_row_34_a_stored_message_that_is_no_text_is_refused(local: World) -> Non
 # Hashes of entries
 
 
+@PLAIN
 def test_row_36_a_hash_of_an_unknown_type_lets_nothing_through(world: World) -> None:
     url = world.outside.put("objects/new", b"new")
     unknown = {"type": "blake3", "value": "ab" * 32}
@@ -696,12 +759,13 @@ def test_row_36_a_hash_of_an_unknown_type_lets_nothing_through(world: World) -> 
     assert (world.dest / "file.txt").read_bytes() == b"good"
 
 
+@PLAIN
 def test_row_36_a_hash_that_is_none_is_never_matched(world: World) -> None:
     url = world.other.put("objects/new", b"new")
     right = chunked(b"new")["value"]
     # An object of these bytes is there already, so that nothing has to be read.
     t4.Package().set("new.bin", b"new").push("team/first", world.outside.url)
-    before = world.outside.keys()
+    before = world.outside.all_keys()
     for value in ("", "no base64!", "AAAA", "zz", f" {right}", f"{right}\n", "../../x", "A" * 44):
         bad = record("new", url, b"new", hash={"type": "sha2-256-chunked", "value": value})
         package = t4.Package.browse(NAME, hostile(world.other, bad).url)
@@ -713,11 +777,12 @@ def test_row_36_a_hash_that_is_none_is_never_matched(world: World) -> None:
             refused(action, t4.IntegrityError, t4.FormatError)
         assert not (world.dest / "new").exists()
     # The good entry's object may be there by now; nothing refers to it.
-    assert [key for key in world.outside.keys() if not key.startswith((".t4/", NAME))] == [
+    assert [key for key in world.outside.all_keys() if not key.startswith((".t4/", NAME))] == [
         key for key in before if not key.startswith((".t4/", NAME))
     ]
 
 
+@PLAIN
 def test_row_36_an_entry_without_hash_or_size_is_refused(world: World) -> None:
     url = world.outside.put("objects/new", b"new")
     for missing in (("hash",), ("size",), ("hash", "size")):
@@ -815,5 +880,5 @@ def test_the_plain_recipe_gives_the_librarys_top_hash(local: World) -> None:
     assert checksum_of(b"x").value == chunked(b"x")["value"]
     assert checksum_of(b"x", "SHA256").value == sha256(b"x")["value"]
     for door in USE_DOORS:
-        if door != "verify" and door != "fetch view":
+        if door not in {"verify", "fetch view"}:
             USE_DOORS[door](local, planted.load())

@@ -18,7 +18,7 @@ OURS = "t4_ops"
 # stands for t4_ops/__init__.py, the public names.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "keys", "checksums"),
-    ("manifest", "columns", "config"),
+    ("manifest", "columns", "settings"),
     ("storage",),
     ("transfer", "registry", "formats", "ledger"),
     ("package", "bucket"),
@@ -36,7 +36,7 @@ BELOW_LIBRARY = {room for room, floor in FLOOR_OF.items() if floor < FLOOR_OF["p
 BELOW_STEPS = {room for room, floor in FLOOR_OF.items() if floor < FLOOR_OF["operations"]}
 BELOW_PUBLIC = {room for room, floor in FLOOR_OF.items() if floor < FLOOR_OF[OURS]}
 # A face translates: public names, steps, and the words they speak.
-FACE = {OURS, "operations", "lineage", "config", "errors", "keys"}
+FACE = {OURS, "operations", "lineage", "settings", "errors", "keys"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
@@ -44,16 +44,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "checksums": {"errors"},
     "manifest": VOCABULARY,
     "columns": VOCABULARY | {"manifest"},
-    "config": {"errors", "keys"},
-    "storage": VOCABULARY | {"config"},
-    "transfer": VOCABULARY | {"config", "manifest", "storage"},
-    "registry": VOCABULARY | {"config", "manifest", "storage"},
-    "formats": {"errors", "keys", "config"},
-    "ledger": VOCABULARY | {"config", "storage"},
+    "settings": {"errors", "keys"},
+    "storage": VOCABULARY | {"settings"},
+    "transfer": VOCABULARY | {"settings", "manifest", "storage"},
+    "registry": VOCABULARY | {"settings", "manifest", "storage"},
+    "formats": {"errors", "keys", "settings"},
+    "ledger": VOCABULARY | {"settings", "storage"},
     "package": BELOW_LIBRARY,
     "bucket": BELOW_LIBRARY - {"ledger", "registry"},
     "operations": BELOW_STEPS,
-    "lineage": VOCABULARY | {"config", "storage", "registry", "ledger"},
+    "lineage": VOCABULARY | {"settings", "storage", "registry", "ledger"},
     OURS: BELOW_PUBLIC,
     "airflow": FACE,
     "prefect": FACE,

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from jsonschema import ValidationError
 
-from t4_ops.config import S3Settings, Settings
 from t4_ops.errors import FormatError, InvalidInputError
 from t4_ops.keys import PackageRef
 from t4_ops.ledger import Event, Input, JobRun, Output, RunInfo, record
+from t4_ops.settings import S3Settings, Settings
 from t4_ops.storage import open_store
 from tests.ledger_support import check_event, check_schema, revision, stored_events, top_hash
 

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from demo.seaweedfs import SeaweedFS
-from t4_ops.config import LineageMode, Settings
 from t4_ops.errors import StorageError
 from t4_ops.ledger import Input, Output, RecordedEvent, RunInfo, events_for, record
+from t4_ops.settings import LineageMode, Settings
 from t4_ops.storage import Store, open_store
 from tests.ledger_support import (
     CountingStore,

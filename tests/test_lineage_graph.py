@@ -11,11 +11,11 @@ import pytest
 
 from demo.seaweedfs import SeaweedFS
 from t4_ops import lineage
-from t4_ops.config import Settings
 from t4_ops.errors import FormatError, InvalidInputError, NotFoundError, StorageError
 from t4_ops.keys import PackageRef
 from t4_ops.ledger import Input, RunInfo
 from t4_ops.lineage import Node, Step
+from t4_ops.settings import Settings
 from t4_ops.storage import open_store
 from tests.ledger_support import EVENTS, no_server, note, revision, stored_events
 

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from t4_ops import lineage
-from t4_ops.config import Settings
 from t4_ops.keys import PackageRef
 from t4_ops.ledger import Input, Output, RunInfo, record
+from t4_ops.settings import Settings
 from t4_ops.storage import open_store
 from tests.ledger_support import no_server, note, revision
 

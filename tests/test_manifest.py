@@ -41,6 +41,12 @@ def line(**fields: Any) -> bytes:
     return json.dumps({k: v for k, v in record.items() if v is not ...}).encode() + b"\n"
 
 
+def raw_line(key: bytes = b"a", meta: bytes = b"{}") -> bytes:
+    """Return a record that `json` itself would not write."""
+    rest = b'"physical_keys": ["s3://b/k"], "size": 0, "hash": null, "meta": '
+    return b'{"logical_key": "' + key + b'", ' + rest + meta + b"}\n"
+
+
 def manifest_of(*lines: bytes, header: bytes = b'{"version": "v0"}\n') -> Manifest:
     return Manifest.from_bytes(header + b"".join(lines))
 
@@ -202,8 +208,8 @@ BAD_LINES = {
     "NUL": line(logical_key="a\0b"),
     "newline": line(logical_key="a\nb"),
     "drive": line(logical_key="C:/x"),
-    "lone surrogate": b'{"logical_key": "a\\ud800", "physical_keys": ["s3://b/k"], "size": 0, "hash": null, "meta": {}}\n',
-    "not UTF-8": b'{"logical_key": "a\xff", "physical_keys": ["s3://b/k"], "size": 0, "hash": null, "meta": {}}\n',
+    "lone surrogate": raw_line(key=rb"a\ud800"),
+    "not UTF-8": raw_line(key=b"a\xff"),
     "too long": line(logical_key="k" * 1025),
     "too deep": line(logical_key="/".join("x" * 201)),
     "no physical key": line(logical_key="a", physical_keys=...),
@@ -214,12 +220,9 @@ BAD_LINES = {
     "fractional size": line(logical_key="a", size=1.5),
     "no meta": line(logical_key="a", meta=...),
     "list as meta": line(logical_key="a", meta=[]),
-    "NaN in meta": b'{"logical_key": "a", "physical_keys": ["s3://b/k"], "size": 0, "hash": null, "meta": {"x": NaN}}\n',
-    "surrogate in meta": b'{"logical_key": "a", "physical_keys": ["s3://b/k"], "size": 0, "hash": null, "meta": {"x": "\\udfff"}}\n',
-    "deep meta": b'{"logical_key": "a", "physical_keys": ["s3://b/k"], "size": 0, "hash": null, "meta": {"x": '
-    + b"[" * 100_000
-    + b"]" * 100_000
-    + b"}}\n",
+    "NaN in meta": raw_line(meta=b'{"x": NaN}'),
+    "surrogate in meta": raw_line(meta=rb'{"x": "\udfff"}'),
+    "deep meta": raw_line(meta=b'{"x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
     "unknown field in hash": line(logical_key="a", hash={**HASH, "more": 1}),
     "text as hash": line(logical_key="a", hash="abc"),
     "directory with physical key": line(logical_key="a/"),

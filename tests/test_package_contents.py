@@ -266,6 +266,20 @@ def test_a_file_and_a_directory_never_share_a_name() -> None:
     assert [key for key, _ in package.walk()] == ["a", "d"]
 
 
+def test_a_walk_sees_what_is_changed_ahead_of_it() -> None:
+    package = load([entry(key, f"s3://b/{key}") for key in ("a", "b", "c", "d")], [])
+    package.set("bb", package["a"]).set("cc", package["a"])
+    seen = []
+    for key, item in package.walk():
+        seen.append((key, item.meta))
+        if key == "a":
+            for later in ("b", "bb"):
+                package[later].set_meta({"set": "meanwhile"})
+            package.delete("c").delete("cc")
+    changed = {"set": "meanwhile"}
+    assert seen == [("a", {}), ("b", changed), ("bb", changed), ("d", {})]
+
+
 def test_an_entry_that_was_deleted_can_not_be_described() -> None:
     package = load([entry("a", "s3://b/a")], [])
     item = package["a"]

@@ -138,7 +138,7 @@ def test_map_and_filter(package: t4.Package) -> None:
 
     def not_c(key: str, thing: Any) -> bool:
         asked.append(key)
-        return thing.meta.get("of") != "c"
+        return bool(thing.meta.get("of") != "c")
 
     without_c = package.filter(not_c, include_directories=True)
     assert [key for key, _ in without_c.walk()] == ["README.md", "a/b", "a-b", "a.b", "z"]
@@ -226,7 +226,8 @@ def test_dump_load_and_manifest(package: t4.Package, tmp_path: Path) -> None:
 
 def test_metadata_must_be_plain_json(package: t4.Package) -> None:
     before = [*package.map(lambda _, thing: thing.meta, include_directories=True), package.meta]
-    for bad in ({"x": float("nan")}, {1: "x"}, {"x": {1, 2}}, {"x": "\ud800"}, ["x"], "x"):
+    bads: list[Any] = [{"x": float("nan")}, {1: "x"}, {"x": {1, 2}}, {"x": "\ud800"}, ["x"], "x"]
+    for bad in bads:
         for thing in (package, package["a"], package["a/b"]):
             with pytest.raises(t4.InvalidInputError):
                 thing.set_meta(bad)

@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 
 import t4_ops as t4
-from t4_ops.config import load_settings
 from t4_ops.keys import Limits, PhysicalKey
 from t4_ops.manifest import Manifest
+from t4_ops.settings import load_settings
 from tests.package_support import bytes_below, store_of, write_files
 
 NAME = "team/data"

@@ -16,10 +16,10 @@ import pytest
 
 import t4_ops as t4
 from demo.seaweedfs import SeaweedFS
-from t4_ops.config import load_settings
 from t4_ops.keys import PhysicalKey
+from t4_ops.settings import load_settings
 from t4_ops.transfer import Cancelled
-from tests.package_support import bytes_below, store_of, watched, write_files
+from tests.package_support import ROOT, bytes_below, store_of, watched, write_files
 from tests.s3_support import Fault, s3_fault
 
 NAME = "team/data"
@@ -261,7 +261,7 @@ def run_script(work: Path, *, terminal: bool) -> str:
 
     command = [sys.executable, "-c", _SCRIPT, str(work)]
     # Wide enough for a bar; a dumb terminal would get none.
-    environ = {**os.environ, "TERM": "xterm", "COLUMNS": "120", "PYTHONPATH": os.getcwd()}
+    environ = {**os.environ, "TERM": "xterm", "COLUMNS": "120", "PYTHONPATH": str(ROOT)}
     if not terminal:
         done = subprocess.run(command, env=environ, capture_output=True, timeout=60, check=True)
         assert done.stdout == b""

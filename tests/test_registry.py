@@ -13,7 +13,6 @@ import pytest
 from pytest_mock import MockerFixture
 
 from t4_ops.checksums import checksum_of
-from t4_ops.config import load_settings
 from t4_ops.errors import (
     ConflictError,
     FormatError,
@@ -24,6 +23,7 @@ from t4_ops.errors import (
 from t4_ops.keys import DEFAULT_LIMITS
 from t4_ops.manifest import Directory, Entry, Manifest
 from t4_ops.registry import ANYTHING, Registry
+from t4_ops.settings import load_settings
 from t4_ops.storage import Store, open_store
 
 NAME = "team/data"
@@ -259,12 +259,34 @@ def test_a_bucket_takes_no_manifest_with_local_files(reg: Registry, store: Store
         reg.manifests.get(local.top_hash)
 
 
-def test_directory_metadata_that_stands_is_not_overwritten(reg: Registry) -> None:
+def test_metadata_of_directories_is_neither_overwritten_nor_dropped_silently(
+    reg: Registry,
+) -> None:
     header = {"version": "v0", "message": None}
     entries = [Entry("a/b", f"{reg.url}/x", 1, checksum_of(b"x"))]
     first = reg.manifests.put(Manifest.of(header, entries, [Directory("a/", {"v": 1})]))
-    reg.manifests.put(Manifest.of(header, entries, [Directory("a/", {"v": 2})]))
+    with pytest.raises(ConflictError):
+        reg.manifests.put(Manifest.of(header, entries, [Directory("a/", {"v": 2})]))
+    # Who has none to lose finds what stands.
+    assert reg.manifests.put(Manifest.of(header, entries)).to_bytes() == first.to_bytes()
     assert list(reg.manifests.get(first.top_hash).directories()) == [Directory("a/", {"v": 1})]
+
+
+def test_a_lost_object_may_be_brought_to_another_place(reg: Registry) -> None:
+    gone, there = f"{reg.url}/o/gone", f"{reg.url}/o/there"
+    reg.manifests.put(manifest("c", gone, there))
+    new = manifest("c", f"{reg.url}/o/new", f"{there}-copy")
+    merged = reg.manifests.put(new, {gone})
+    assert [e.physical_key for e in merged.entries()] == [f"{reg.url}/o/new", there]
+
+
+def test_a_damaged_pointer_hides_no_other_and_can_be_removed(reg: Registry, store: Store) -> None:
+    first = publish(reg, "one")
+    store.write(f".quilt/named_packages/{NAME}/1", b"damaged")
+    assert [p.top_hash for p in reg.pointers.revisions(NAME)] == [first]
+    store.write(LATEST, b"damaged")
+    reg.pointers.delete(NAME)
+    assert list(store.list(f".quilt/named_packages/{NAME}/")) == []
 
 
 def test_of_rivals_with_one_expectation_exactly_one_wins(reg: Registry) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from demo.seaweedfs import REGION, SeaweedFS
-from t4_ops.config import S3Settings, Settings
+from t4_ops.settings import S3Settings, Settings
 from tests.contracts import Place, StoreContract
 
 if TYPE_CHECKING:

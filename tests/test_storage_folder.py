@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from t4_ops.config import S3Settings, Settings
 from t4_ops.errors import InvalidInputError, NotFoundError, StorageError
+from t4_ops.settings import S3Settings, Settings
 from t4_ops.storage import (
     FolderStore,
     PreconditionFailedError,

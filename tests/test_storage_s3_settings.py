@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from demo.seaweedfs import REGION, SeaweedFS
-from t4_ops.config import S3Settings
 from t4_ops.errors import InvalidInputError, StorageError
+from t4_ops.settings import S3Settings
 from t4_ops.storage._s3_boto import connect
 from t4_ops.storage.s3 import S3Store
 from tests.s3_support import (

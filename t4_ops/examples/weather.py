@@ -61,8 +61,11 @@ def _read(source: Path) -> pd.DataFrame:
     import pandas as pd
 
     if not source.is_file():
-        raise NotFoundError(f"{source} is no file: give a CSV file of daily weather", key=str(source))
-    observations = pd.read_csv(source)
+        raise NotFoundError(
+            f"{source} is no file: give a CSV file of daily weather", key=str(source)
+        )
+    # Dates as text: numbers such as 20200101 would be read as nanoseconds of 1970.
+    observations = pd.read_csv(source, dtype={"date": str})
     missing = [column for column in COLUMNS if column not in observations.columns]
     if missing:
         raise InvalidInputError(
@@ -72,7 +75,13 @@ def _read(source: Path) -> pd.DataFrame:
     try:
         observations["date"] = pd.to_datetime(observations["date"])
     except ValueError as exc:
-        raise InvalidInputError(f"{source} has a date that is none: {exc}", key=str(source)) from exc
+        raise InvalidInputError(
+            f"{source} has a date that is none: {exc}", key=str(source)
+        ) from exc
+    if observations["date"].isna().any():
+        raise InvalidInputError(f"{source} has rows without a date", key=str(source))
+    if observations.empty:
+        raise InvalidInputError(f"{source} has no rows", key=str(source))
     return observations.sort_values("date", kind="stable")
 
 

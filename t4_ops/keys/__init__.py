@@ -1,6 +1,13 @@
 """The vocabulary: names, logical keys, physical keys, package URIs and references."""
 
-from t4_ops.keys.identity import Dataset, asset_uri, dataset_of, is_folder, normalize_registry
+from t4_ops.keys.identity import (
+    Dataset,
+    RegistryLike,
+    asset_uri,
+    dataset_of,
+    is_folder,
+    normalize_registry,
+)
 from t4_ops.keys.names import (
     DEFAULT_LIMITS,
     RESERVED_COMPONENTS,
@@ -26,6 +33,7 @@ __all__ = [
     "PackageRef",
     "PackageUri",
     "PhysicalKey",
+    "RegistryLike",
     "asset_uri",
     "dataset_of",
     "is_folder",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from t4_ops.errors import InvalidInputError
 from t4_ops.keys.names import validate_name
@@ -12,7 +12,11 @@ from t4_ops.keys.physical import PhysicalKey
 _FOLDER: Final = "file://"
 
 
-def normalize_registry(registry: str | os.PathLike[str]) -> str:
+RegistryLike: TypeAlias = str | os.PathLike[str]
+"""What names a registry: `s3://bucket`, a `file://` URL, or a folder's path."""
+
+
+def normalize_registry(registry: RegistryLike) -> str:
     """Return the one spelling of a registry: `s3://bucket` or `file:///absolute/path`.
 
     Args:

@@ -12,12 +12,12 @@ from datetime import datetime
 from functools import partial
 from typing import Final, TypeAlias, TypeVar, get_args
 
-from t4_ops.config import Settings
 from t4_ops.errors import InvalidInputError, NotFoundError, StorageError, T4Error
 from t4_ops.ledger.datasets import Input, Output
 from t4_ops.ledger.events import State, build_event
 from t4_ops.ledger.layout import derive_event_id, event_key, marker_keys
 from t4_ops.ledger.runs import RunInfo
+from t4_ops.settings import Settings
 from t4_ops.storage import PreconditionFailedError, Store
 
 # One name for everything about lineage, whatever module it comes from.

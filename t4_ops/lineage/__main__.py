@@ -6,9 +6,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from t4_ops.config import load_settings
 from t4_ops.errors import T4Error
 from t4_ops.lineage.render import tree
+from t4_ops.settings import load_settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

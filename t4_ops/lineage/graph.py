@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
-from t4_ops.config import Settings, load_settings
 from t4_ops.errors import InvalidInputError, T4Error
 from t4_ops.keys import PackageRef, PackageUri, normalize_registry
 from t4_ops.ledger import Event, Input, Role, events_for, merge_runs, parse_inputs
 from t4_ops.registry import Registry
+from t4_ops.settings import Settings, load_settings
 from t4_ops.storage import Store, open_store
 
 _log = logging.getLogger("t4_ops.lineage")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from t4_ops.config import Settings, load_settings
 from t4_ops.keys import PhysicalKey
 from t4_ops.ledger import Event, Input
 from t4_ops.lineage.graph import Node, Subject, downstream, pinned, upstream
+from t4_ops.settings import Settings, load_settings
 
 _ARROWS: Final = {"upstream": "<-", "downstream": "->"}
 # As in git: enough digits to tell revisions of one package apart by eye.

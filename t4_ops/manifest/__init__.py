@@ -1,6 +1,6 @@
 """The model: entries and frozen manifests, bit-compatible with quilt3's format."""
 
-from t4_ops.manifest.canonical import MAX_META_DEPTH, plain_meta
+from t4_ops.manifest.canonical import MAX_META_DEPTH, canonical_json, plain_meta
 from t4_ops.manifest.checks import VERSION, check_records
 from t4_ops.manifest.diff import Diff, diff_entries
 from t4_ops.manifest.entry import USER_META, Directory, Entry
@@ -14,6 +14,7 @@ __all__ = [
     "Directory",
     "Entry",
     "Manifest",
+    "canonical_json",
     "check_records",
     "diff_entries",
     "plain_meta",

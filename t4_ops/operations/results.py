@@ -7,13 +7,13 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypedDict
 
-from t4_ops.config import Settings, load_settings
 from t4_ops.errors import InvalidInputError
-from t4_ops.keys import PackageRef, PackageUri
+from t4_ops.keys import PackageRef, PackageUri, RegistryLike, normalize_registry
 from t4_ops.ledger import Input, InputLike, parse_inputs
 from t4_ops.package import open_registry
+from t4_ops.settings import Settings, load_settings
 
-PackageLike = PackageRef | Mapping[str, Any] | str
+PackageLike = PackageRef | PackageUri | Mapping[str, Any] | str
 """What names a revision: see `pinned`."""
 
 
@@ -89,16 +89,18 @@ def _rendered(values: Any) -> Iterator[Any]:
 def path_in(package: PackageLike) -> str | None:
     """Return the path inside the package that a package URI names, if it is one and does."""
     if isinstance(package, str) and PackageUri.is_uri(package.strip()):
-        return PackageUri.parse(package.strip()).path
-    return None
+        package = PackageUri.parse(package.strip())
+    return package.path if isinstance(package, PackageUri) else None
 
 
-def pinned(package: PackageLike, settings: Settings, registry: str | None = None) -> PackageRef:
+def pinned(
+    package: PackageLike, settings: Settings, registry: RegistryLike | None = None
+) -> PackageRef:
     """Return the revision that something names, its top hash known.
 
     Args:
-        package: A `PackageRef`; a step's result; a package URI; `ns/name` or `ns/name@hash`; or the
-            text of a step's result, as templates render it.
+        package: A `PackageRef`; a step's result; a package URI, as text or parsed; `ns/name` or
+            `ns/name@hash`; or the text of a step's result, as templates render it.
         settings: Settings.
         registry: Where `ns/name` is; None is the default registry.
 
@@ -110,7 +112,9 @@ def pinned(package: PackageLike, settings: Settings, registry: str | None = None
     if isinstance(package, PackageRef):
         return package
     if isinstance(package, str):
-        return _resolved(_uri_of(package.strip(), settings, registry), settings)
+        package = _uri_of(package.strip(), settings, registry)
+    if isinstance(package, PackageUri):
+        return _resolved(package, settings)
     if isinstance(package, Mapping):
         return PackageRef.from_dict(package)
     raise InvalidInputError(
@@ -118,13 +122,15 @@ def pinned(package: PackageLike, settings: Settings, registry: str | None = None
     )
 
 
-def _uri_of(text: str, settings: Settings, registry: str | None) -> PackageUri:
+def _uri_of(text: str, settings: Settings, registry: RegistryLike | None) -> PackageUri:
     if PackageUri.is_uri(text):
         return PackageUri.parse(text)
     name, mark, top_hash = text.partition("@")
     if mark and not top_hash:
         raise InvalidInputError(f"{text!r} has no hash after '@'", key=text)
-    return PackageUri(registry or settings.registry, name, top_hash=top_hash or None)
+    return PackageUri(
+        normalize_registry(registry or settings.registry), name, top_hash=top_hash or None
+    )
 
 
 def _literal(text: str) -> Any:
@@ -154,7 +160,7 @@ def _resolved(uri: PackageUri, settings: Settings) -> PackageRef:
 
 
 def resolve(
-    package: PackageLike, registry: str | None = None, *, settings: Settings | None = None
+    package: PackageLike, registry: RegistryLike | None = None, *, settings: Settings | None = None
 ) -> PackageRef:
     """Return the revision that a package URI, `ns/name[@hash]` or a step's result names, pinned.
 

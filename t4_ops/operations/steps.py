@@ -12,9 +12,8 @@ import threading
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from t4_ops.config import Settings, load_settings
 from t4_ops.errors import InvalidInputError, NotFoundError
-from t4_ops.keys import PackageRef, PhysicalKey, normalize_registry
+from t4_ops.keys import PackageRef, PhysicalKey, RegistryLike, normalize_registry
 from t4_ops.ledger import Input, InputLike, Output, RunInfo, current_run, record
 from t4_ops.operations.results import (
     InstallResult,
@@ -27,6 +26,7 @@ from t4_ops.operations.results import (
 )
 from t4_ops.package import NOW, Expected, Package, Publication
 from t4_ops.registry import ANYTHING
+from t4_ops.settings import Settings, load_settings
 from t4_ops.storage import open_store
 
 MAX_SOURCES: Final = 20
@@ -40,7 +40,7 @@ def build(
     name: str,
     source: Sources,
     *,
-    registry: str | None = None,
+    registry: RegistryLike | None = None,
     meta: Mapping[str, Any] | None = None,
     message: str | None = None,
     inputs: InputLike | Iterable[InputLike] | None = None,
@@ -129,7 +129,7 @@ def _source_inputs(urls: list[str]) -> list[Input]:
 def push(
     package: PackageLike,
     *,
-    registry: str | None = None,
+    registry: RegistryLike | None = None,
     name: str | None = None,
     message: str | None = None,
     dest: str | None = None,
@@ -149,7 +149,7 @@ def push(
         name: Its name there; None keeps it.
         message: What changed; None keeps the package's own, and with it the top hash.
         dest: Folder or prefix inside the registry for new objects; None: the usual places.
-        force: Replace whatever `latest` holds.
+        force: Replace whatever `latest` holds, and bring objects again that the registry lost.
         expected: What `latest` must hold otherwise.
         inputs: What it was made from, besides what the given step's result says.
         run: The run to record; None is the current one.
@@ -185,7 +185,7 @@ def install(
     *,
     dest: str | os.PathLike[str] | None = None,
     path: str | None = None,
-    registry: str | None = None,
+    registry: RegistryLike | None = None,
     run: RunInfo | None = None,
     settings: Settings | None = None,
     stop: threading.Event | None = None,
@@ -218,7 +218,7 @@ def install(
 def browse(
     package: PackageLike,
     *,
-    registry: str | None = None,
+    registry: RegistryLike | None = None,
     run: RunInfo | None = None,
     settings: Settings | None = None,
 ) -> StepResult:

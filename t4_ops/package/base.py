@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import IO, Any, Self, TypeVar
 
-from t4_ops.config import Settings, load_settings
 from t4_ops.errors import InvalidInputError, NotFoundError
 from t4_ops.keys import PackageRef
 from t4_ops.manifest import (
@@ -21,6 +20,8 @@ from t4_ops.manifest import (
 from t4_ops.package.contents import Contents, copied
 from t4_ops.package.entry import PackageEntry
 from t4_ops.package.tree_text import tree_text
+from t4_ops.settings import Settings, load_settings
+from t4_ops.transfer import OBJECT_SCHEME
 
 Mapped = TypeVar("Mapped")
 
@@ -50,11 +51,18 @@ class PackageBase:
         view = type(self)(settings=self._settings)
         view._contents = self._contents
         view._prefix = prefix
+        view._known = self._known
         return view
 
     def _adopt(self, key: str, entry: PackageEntry) -> Entry:
         """Return the record of another package's entry at a key of this one."""
         record = replace(entry.entry, logical_key=key)
+        if entry.payload is None and record.physical_key.startswith(OBJECT_SCHEME):
+            raise InvalidInputError(
+                f"{entry.logical_key!r} is an object of a package that was built without it: take"
+                " the entry from that package again, or set the object itself",
+                key=entry.logical_key,
+            )
         if entry.payload is not None:
             self._contents.payloads[record.physical_key] = entry.payload
         self._contents.roots |= entry.roots

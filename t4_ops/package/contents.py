@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from t4_ops.errors import InvalidInputError, NotFoundError
 from t4_ops.keys import Limits, tree_order, validate_logical_key
-from t4_ops.manifest import VERSION, Directory, Entry, Manifest
+from t4_ops.manifest import VERSION, Directory, Entry, Manifest, canonical_json
 from t4_ops.transfer import Payload
 
 # Up to so many edits a new one is put in its place in the order; above, the order is made anew.
@@ -71,7 +71,9 @@ class Contents:
         if base is None or self._edits or self._deleted or self._deleted_folders:
             return None
         metas = {d.key: d.meta for d in base.directories()}
-        return base if self.header == base.header and self._meta == metas else None
+        # Compared as they are hashed: 1, 1.0 and true are equal in Python only.
+        is_same = canonical_json([self.header, self._meta]) == canonical_json([base.header, metas])
+        return base if is_same else None
 
     # Reading
 
@@ -112,18 +114,33 @@ class Contents:
             yield from self._edit_at(order)
 
     def children(self, prefix: str = "") -> Iterator[str]:
-        """Yield the names right below a prefix in order; those of folders end in `/`."""
-        if self._base is not None and not (self._edits or self._deleted or self._deleted_folders):
-            names = set(self._base.children(prefix))
-        else:
-            names = set()
-            for entry in self.entries(prefix):
-                name, slash, _ = entry.logical_key[len(prefix) :].partition("/")
-                names.add(name + slash)
+        """Yield the names right below a prefix in order; those of folders end in `/`.
+
+        The cost grows with the names and with the edits below the prefix, not with the base.
+        """
+        if not (self._edits or self._deleted or self._deleted_folders or self._meta):
+            yield from () if self._base is None else self._base.children(prefix)
+            return
+        names = {name for name in self._base_children(prefix) if self._is_visible(prefix + name)}
+        for order in self._edit_orders(prefix):
+            name, slash, _ = order.replace("\0", "/")[len(prefix) :].partition("/")
+            names.add(name + slash)
         for folder in self._meta:
             if folder.startswith(prefix) and folder != prefix:
                 names.add(folder[len(prefix) :].split("/")[0] + "/")
         yield from sorted(names, key=tree_order)
+
+    def _base_children(self, prefix: str) -> Iterator[str]:
+        return iter(()) if self._base is None else self._base.children(prefix)
+
+    def _is_visible(self, key: str) -> bool:
+        """Return whether a name of the base is still there, for a folder anything below it."""
+        if not (self._deleted or self._deleted_folders):
+            return True
+        if not key.endswith("/"):
+            return not self._is_hidden(key)
+        assert self._base is not None
+        return any(not self._is_hidden(entry.logical_key) for entry in self._base.entries(key))
 
     def _edit_orders(self, prefix: str) -> list[str]:
         """Return the tree orders of the edits below a prefix as they are now."""

@@ -10,11 +10,11 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from t4_ops import formats
-from t4_ops.config import Settings
 from t4_ops.errors import FormatError, InvalidInputError, NotFoundError
 from t4_ops.keys import PhysicalKey
 from t4_ops.manifest import USER_META, Entry, plain_meta
 from t4_ops.package.contents import Contents, copied
+from t4_ops.settings import Settings
 from t4_ops.storage import Tree
 from t4_ops.transfer import (
     OBJECT_SCHEME,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 
-from t4_ops.config import Settings
 from t4_ops.package.contents import Contents
+from t4_ops.settings import Settings
 from t4_ops.transfer import Opener, Progress, hash_entries
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Iterable, Iterator
 
-from t4_ops.config import Settings
-from t4_ops.errors import NotFoundError
+from t4_ops.errors import NotFoundError, StorageError
 from t4_ops.keys import PackageRef, is_reserved, validate_logical_key
 from t4_ops.manifest import Manifest
 from t4_ops.package.contents import Contents
 from t4_ops.registry import ANYTHING, Registry
+from t4_ops.settings import Settings
 from t4_ops.storage import Tree
 from t4_ops.transfer import (
     Opener,
@@ -19,11 +20,12 @@ from t4_ops.transfer import (
     Target,
     check_targets,
     download_files,
-    folds_case,
-    has_case_twins,
     make_folder,
     mismatches,
+    refuse_twins,
 )
+
+_log = logging.getLogger(__name__)
 
 
 def install_targets(contents: Contents, path: str | None) -> list[Target]:
@@ -67,8 +69,7 @@ def fetch_entries(
     make_folder(folder)
     bar.grow(sum(target.entry.size_bytes or 0 for target in targets))
     with Tree(folder) as tree:
-        if has_case_twins(targets) and folds_case(tree):
-            check_targets(targets, folds_case=True)
+        refuse_twins([target.path for target in targets], tree)
         return download_files(targets, tree, opener, bar, workers=settings.workers, stop=stop)
 
 
@@ -81,10 +82,14 @@ def note_install(manifest: Manifest, source: PackageRef, local: Registry) -> Non
     if local.url == source.registry:
         return
     try:
-        local.manifests.get(source.top_hash)
-    except NotFoundError:
-        local.manifests.put(manifest)
-    local.pointers.publish(source.name, source.top_hash, expected=ANYTHING)
+        try:
+            local.manifests.get(source.top_hash)
+        except NotFoundError:
+            local.manifests.put(manifest)
+        local.pointers.publish(source.name, source.top_hash, expected=ANYTHING)
+    except StorageError as exc:
+        # The files are where they were wanted; a worker's home may be read-only.
+        _log.warning("%s is installed, but not noted in %s: %s", source.uri, local.url, exc)
 
 
 def mismatched(

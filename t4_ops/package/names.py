@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from t4_ops.config import Settings, load_settings
+from t4_ops.keys import RegistryLike
 from t4_ops.package.package import open_registry
+from t4_ops.settings import Settings, load_settings
 
 
-def list_packages(registry: str | None = None, *, settings: Settings | None = None) -> list[str]:
+def list_packages(
+    registry: RegistryLike | None = None, *, settings: Settings | None = None
+) -> list[str]:
     """Return the names of all packages of a registry, sorted.
 
     Args:
@@ -17,7 +20,7 @@ def list_packages(registry: str | None = None, *, settings: Settings | None = No
 
 
 def list_package_versions(
-    name: str, registry: str | None = None, *, settings: Settings | None = None
+    name: str, registry: RegistryLike | None = None, *, settings: Settings | None = None
 ) -> list[tuple[str, str]]:
     """Return a package's revisions as pairs of pointer and top hash.
 
@@ -39,7 +42,7 @@ def list_package_versions(
 
 def delete_package(
     name: str,
-    registry: str | None = None,
+    registry: RegistryLike | None = None,
     top_hash: str | None = None,
     *,
     settings: Settings | None = None,

@@ -8,9 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import IO, Any
 
-from t4_ops.config import Settings, load_settings
 from t4_ops.errors import InvalidInputError
-from t4_ops.keys import PackageRef, PhysicalKey, normalize_registry, validate_name
+from t4_ops.keys import PackageRef, PhysicalKey, RegistryLike, normalize_registry, validate_name
 from t4_ops.manifest import Manifest
 from t4_ops.package.destinations import Destination
 from t4_ops.package.editing import EditablePackage
@@ -19,13 +18,14 @@ from t4_ops.package.hashing import hash_missing
 from t4_ops.package.installing import fetch_entries, install_targets, mismatched, note_install
 from t4_ops.package.publishing import NOW, Expected, Publication, Publisher
 from t4_ops.registry import ANYTHING, Registry
+from t4_ops.settings import Settings, load_settings
 from t4_ops.storage import open_store
 from t4_ops.transfer import Opener, progress
 
 _MESSAGE = "message"
 
 
-def open_registry(registry: str | None, settings: Settings) -> Registry:
+def open_registry(registry: RegistryLike | None, settings: Settings) -> Registry:
     """Return a registry; None is the default one."""
     url = normalize_registry(registry or settings.registry)
     return Registry(open_store(url, settings), settings.limits)
@@ -59,7 +59,7 @@ class Package(EditablePackage):
     def browse(
         cls,
         name: str,
-        registry: str | None = None,
+        registry: RegistryLike | None = None,
         top_hash: str | None = None,
         *,
         settings: Settings | None = None,
@@ -87,7 +87,7 @@ class Package(EditablePackage):
     def install(
         cls,
         name: str,
-        registry: str | None = None,
+        registry: RegistryLike | None = None,
         top_hash: str | None = None,
         dest: str | os.PathLike[str] | None = None,
         path: str | None = None,
@@ -124,7 +124,7 @@ class Package(EditablePackage):
     def install_revision(
         cls,
         name: str,
-        registry: str | None = None,
+        registry: RegistryLike | None = None,
         top_hash: str | None = None,
         dest: str | os.PathLike[str] | None = None,
         path: str | None = None,
@@ -137,6 +137,7 @@ class Package(EditablePackage):
         package = cls.browse(name, registry, top_hash, settings=settings)
         folder = local_path(os.path.join(settings.install_dir, name) if dest is None else dest)
         targets = install_targets(package._contents, path)
+        stop = stop or threading.Event()
         opener = Opener(settings, stop=stop)
         with progress(f"installing {name}", shown=settings.progress) as bar:
             written = fetch_entries(targets, folder, opener, settings, bar, stop)
@@ -159,7 +160,11 @@ class Package(EditablePackage):
 
     @staticmethod
     def resolve_hash(
-        name: str, registry: str | None, hash_prefix: str, *, settings: Settings | None = None
+        name: str,
+        registry: RegistryLike | None,
+        hash_prefix: str,
+        *,
+        settings: Settings | None = None,
     ) -> str:
         """Return the full top hash that a prefix stands for among a package's revisions.
 
@@ -172,16 +177,18 @@ class Package(EditablePackage):
 
     @staticmethod
     def rollback(
-        name: str, registry: str | None, top_hash: str, *, settings: Settings | None = None
+        name: str, registry: RegistryLike | None, top_hash: str, *, settings: Settings | None = None
     ) -> str:
         """Move `latest` back to an earlier revision of this package and return its top hash.
 
         Raises:
-            NotFoundError: No pointer of this package holds such a hash.
+            NotFoundError: No pointer of this package holds such a hash, or its manifest is gone.
         """
         settings = settings or load_settings()
-        pointers = open_registry(registry, settings).pointers
-        return pointers.rollback(name, top_hash, expected=ANYTHING).top_hash
+        source = open_registry(registry, settings)
+        # A pointer may outlive its manifest: `latest` must not come to lead nowhere.
+        source.manifests.get(source.pointers.resolve(name, top_hash))
+        return source.pointers.rollback(name, top_hash, expected=ANYTHING).top_hash
 
     # Files
 
@@ -225,7 +232,7 @@ class Package(EditablePackage):
     def build(
         self,
         name: str,
-        registry: str | None = None,
+        registry: RegistryLike | None = None,
         message: str | None = None,
         *,
         stop: threading.Event | None = None,
@@ -250,7 +257,7 @@ class Package(EditablePackage):
     def publish_build(
         self,
         name: str,
-        registry: str | None = None,
+        registry: RegistryLike | None = None,
         message: str | None = None,
         *,
         expected: Expected = NOW,
@@ -268,7 +275,7 @@ class Package(EditablePackage):
     def push(
         self,
         name: str,
-        registry: str | None = None,
+        registry: RegistryLike | None = None,
         dest: Destination | None = None,
         message: str | None = None,
         selector_fn: Callable[[str, PackageEntry], bool] | None = None,
@@ -288,7 +295,8 @@ class Package(EditablePackage):
             selector_fn: Which entries to bring, by logical key and entry; the others keep their
                 places. Default: those that are not in the registry.
             force: Replace whatever `latest` holds, instead of only what this object was browsed
-                from or pushed as.
+                from or pushed as. It also looks whether objects that the registry should have are
+                there, and brings those that are lost.
             stop: Set from another thread to give up.
 
         Raises:
@@ -310,7 +318,7 @@ class Package(EditablePackage):
     def publish_push(
         self,
         name: str,
-        registry: str | None = None,
+        registry: RegistryLike | None = None,
         dest: Destination | None = None,
         message: str | None = None,
         selector_fn: Callable[[str, PackageEntry], bool] | None = None,
@@ -321,7 +329,10 @@ class Package(EditablePackage):
         """Push, and say what was done; `expected` is what `latest` must hold."""
         package = self._root_of_view()
         publisher = package._publisher(name, registry, stop)
-        header = {_MESSAGE: None, **package._contents.header}
+        header = dict(package._contents.header)
+        if package._contents.frozen() is None:
+            # A manifest that is made anew always has a message; a loaded one keeps its keys.
+            header.setdefault(_MESSAGE, None)
         if message is not None:
             header[_MESSAGE] = _checked_message(message)
         publication = publisher.push(
@@ -331,7 +342,7 @@ class Package(EditablePackage):
         return publication
 
     def _publisher(
-        self, name: str, registry: str | None, stop: threading.Event | None
+        self, name: str, registry: RegistryLike | None, stop: threading.Event | None
     ) -> Publisher:
         url = normalize_registry(registry or self._settings.registry)
         return Publisher(self._contents, name, url, self._settings, stop)

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from t4_ops.config import Settings
 from t4_ops.errors import FormatError, IntegrityError, InvalidInputError, NotFoundError
 from t4_ops.keys import PhysicalKey, is_folder, validate_name
 from t4_ops.manifest import Entry, Manifest, check_records, top_hash_of
@@ -16,6 +15,7 @@ from t4_ops.package.contents import Contents
 from t4_ops.package.destinations import Destination, key_function
 from t4_ops.package.hashing import hash_missing
 from t4_ops.registry import Anything, Published, Registry
+from t4_ops.settings import Settings
 from t4_ops.storage import Store, open_store
 from t4_ops.transfer import (
     OBJECT_SCHEME,
@@ -28,6 +28,7 @@ from t4_ops.transfer import (
     known_places,
     plan_moves,
     progress,
+    run_all,
     upload_objects,
 )
 
@@ -83,10 +84,12 @@ class Publisher:
         self._contents = contents
         self._name = validate_name(name)
         self._settings = settings
-        self._stop = stop
         self._store: Store = open_store(registry, settings)
         self.registry = Registry(self._store, settings.limits)
-        self._opener = Opener(settings, contents.payloads, stop, contents.roots)
+        self._stop = stop or threading.Event()
+        self._opener = Opener(settings, contents.payloads, self._stop, contents.roots)
+        # Places inside the registry whose objects turned out to be gone.
+        self._lost: set[str] = set()
 
     def build(self, header: Mapping[str, Any], expected: Expected) -> Publication:
         """Publish without moving what can stay where it is.
@@ -165,15 +168,17 @@ class Publisher:
         top_hash = top_hash_of(header, contents.entries())
         wanted = [entry for entry in contents.entries() if must_move(entry)]
         stored = self._stored(top_hash)
-        plan = self._plan(wanted, stored, key_of, is_pinned=is_pinned)
+        # Whoever forces a push does not take the registry's word for what it holds.
+        is_forced = isinstance(expected, Anything)
+        plan = self._plan(wanted, stored, key_of, is_pinned=is_pinned, check_places=is_forced)
         if plan.moves:
             # What would be refused afterwards is refused before anything is moved.
             check_records(header, contents.entries(), contents.directories(), contents.limits)
             for move in plan.moves:
                 check_hash_type(move.entry)
             self._upload(plan, bar)
-        if self._stop is not None and self._stop.is_set():
-            raise Cancelled
+        if self._stop.is_set():
+            raise Cancelled("stopped on request; nothing was published, a repeat goes on")
         if stored is None or not self._is_complete(stored, plan):
             manifest = Manifest.of(
                 header,
@@ -181,7 +186,7 @@ class Publisher:
                 contents.directories(),
                 contents.limits,
             )
-            stored = self.registry.manifests.put(manifest)
+            stored = self.registry.manifests.put(manifest, self._lost)
         published = self.registry.pointers.publish(self._name, top_hash, expected=expected)
         size_bytes = sum(entry.size_bytes or 0 for entry in stored.entries())
         return Publication(stored, published, len(plan.moves), len(stored), size_bytes)
@@ -211,6 +216,7 @@ class Publisher:
         key_of: Callable[[Entry], str | None],
         *,
         is_pinned: bool,
+        check_places: bool,
     ) -> Plan:
         if not wanted:
             return Plan()
@@ -222,13 +228,37 @@ class Publisher:
                 for entry in wanted
                 if (held := stored.get(entry.logical_key)) and holds(held.physical_key)
             }
+            if check_places:
+                sizes = {
+                    settled[e.logical_key]: e.size_bytes for e in wanted if e.logical_key in settled
+                }
+                self._lost = self._gone(sizes)
+                settled = {key: url for key, url in settled.items() if url not in self._lost}
             wanted = [entry for entry in wanted if entry.logical_key not in settled]
             plan = plan_moves(wanted, {}, key_of, is_pinned=is_pinned)
             plan.places.update(settled)
             return plan
         parent = self._parent()
         places = {} if parent is None else known_places(wanted, parent.entries(), holds)
+        if check_places:
+            gone = self._gone({url: content[2] for content, url in places.items()})
+            places = {content: url for content, url in places.items() if url not in gone}
         return plan_moves(wanted, places, key_of, is_pinned=is_pinned)
+
+    def _gone(self, sizes: Mapping[str, int | None]) -> set[str]:
+        """Return the places, of these with these sizes, that hold no such object any more."""
+
+        def work(item: tuple[str, int | None]) -> str | None:
+            url, size_bytes = item
+            try:
+                with self._opener.open(url) as opened:
+                    return None if opened.size_bytes == size_bytes else url
+            except NotFoundError:
+                return url
+
+        workers = self._settings.workers
+        checked = run_all(sizes.items(), work, workers=workers, stop=self._stop)
+        return {url for url in checked if url is not None}
 
     def _parent(self) -> Manifest | None:
         """Return the manifest of `latest`, whose objects need not be sent again."""

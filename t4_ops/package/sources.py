@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from t4_ops import formats
-from t4_ops.config import Settings
 from t4_ops.errors import InvalidInputError, NotFoundError, StorageError
 from t4_ops.keys import Limits, PhysicalKey, is_reserved, logical_key_problem
 from t4_ops.manifest import Entry
 from t4_ops.package.contents import Contents
+from t4_ops.settings import Settings
 from t4_ops.storage import Store, open_source, open_store, scan_folder
 from t4_ops.transfer import OBJECT_SCHEME, Payload, payload_checksum
 

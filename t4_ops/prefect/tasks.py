@@ -18,7 +18,7 @@ from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
 
 from t4_ops import operations
-from t4_ops.config import Settings, load_settings
+from t4_ops.keys import RegistryLike
 from t4_ops.operations import (
     NOW,
     Expected,
@@ -30,6 +30,7 @@ from t4_ops.operations import (
 )
 from t4_ops.prefect._names import RunNamer
 from t4_ops.prefect._runs import finished, is_retryable, retry_delays_s, run_info
+from t4_ops.settings import Settings, load_settings
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -58,7 +59,7 @@ def build_package(
     name: str,
     source: Sources,
     *,
-    registry: str | None = None,
+    registry: RegistryLike | None = None,
     meta: Mapping[str, Any] | None = None,
     message: str | None = None,
     inputs: InputLike | Iterable[InputLike] | None = None,
@@ -100,7 +101,7 @@ def build_package(
 def push_package(
     package: PackageLike,
     *,
-    registry: str | None = None,
+    registry: RegistryLike | None = None,
     name: str | None = None,
     message: str | None = None,
     dest: str | None = None,
@@ -147,7 +148,7 @@ def install_package(
     *,
     dest: str | os.PathLike[str] | None = None,
     path: str | None = None,
-    registry: str | None = None,
+    registry: RegistryLike | None = None,
 ) -> InstallResult:
     """Bring a revision's files into a folder, every byte verified.
 
@@ -171,7 +172,7 @@ def install_package(
 
 
 @_step("browse")
-def browse_package(package: PackageLike, *, registry: str | None = None) -> StepResult:
+def browse_package(package: PackageLike, *, registry: RegistryLike | None = None) -> StepResult:
     """Pin a revision and prove its manifest, without its files.
 
     Args:

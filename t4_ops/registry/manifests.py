@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from t4_ops.errors import InvalidInputError, NotFoundError
+from collections.abc import Collection
+
+from t4_ops.errors import ConflictError, InvalidInputError, NotFoundError
 from t4_ops.keys import Limits, PhysicalKey, is_folder, validate_top_hash
 from t4_ops.manifest import Entry, Manifest
 from t4_ops.registry.common import MAX_ROUNDS, PACKAGES, gives_up, pause
@@ -50,15 +52,21 @@ class Manifests:
         manifest.verify(top_hash, allow_files=is_folder(self.url))
         return manifest
 
-    def put(self, manifest: Manifest) -> Manifest:
+    def put(self, manifest: Manifest, lost: Collection[str] = ()) -> Manifest:
         """Store a manifest and return the one that stands afterwards.
 
         A stored one is replaced only by one of the same top hash that keeps every physical key
         already inside this registry and brings further entries into it: otherwise readers of the
         older one would lose objects. Entries that only the new one has inside are merged in.
-        In a folder, entries outside of it follow the newest build.
+        In a folder, files outside of it follow the newest build.
+
+        Args:
+            manifest: The manifest.
+            lost: Physical keys inside this registry whose objects are known to be gone; entries
+                may leave them.
 
         Raises:
+            ConflictError: The stored one has other metadata of directories.
             InvalidInputError: An entry is a local file, and the registry is a bucket.
             IntegrityError: What is stored under the top hash is another package; it stays.
             FormatError: What is stored is no manifest.
@@ -85,7 +93,8 @@ class Manifests:
             except NotFoundError:
                 continue
             stored.verify(top_hash, allow_files=is_folder(self.url))
-            merged = self._merged(stored, manifest)
+            self._check_directories(stored, manifest)
+            merged = self._merged(stored, manifest, lost)
             if merged is stored:
                 return stored
             try:
@@ -96,22 +105,43 @@ class Manifests:
             return merged
         raise gives_up(self.url, key)
 
-    def _merged(self, stored: Manifest, new: Manifest) -> Manifest:
+    def _merged(self, stored: Manifest, new: Manifest, lost: Collection[str]) -> Manifest:
         """Return `stored`, or a manifest that has more of its entries inside this registry.
 
-        In a folder, entries that lie outside of it (a local build refers to the files it read)
-        take the place the newest build has just read: the older files may be gone by now.
+        In a folder, files that lie outside of it (a local build refers to the files it read) take
+        the place the newest build has just read: the older files may be gone by now.
+
+        Args:
+            stored: What is stored.
+            new: What was built now.
+            lost: Physical keys inside this registry whose objects are known to be gone.
         """
         changes = 0
         entries: list[Entry] = []
         for old, other in zip(stored.entries(), new.entries(), strict=True):
-            is_better = self.holds(other.physical_key) or is_folder(self.url)
-            if self.holds(old.physical_key) or not is_better:
+            was_file = is_folder(self.url) and old.physical_key.startswith("file:")
+            stands = self.holds(old.physical_key) and old.physical_key not in lost
+            if stands or not (self.holds(other.physical_key) or was_file):
                 entries.append(old)
             else:
                 entries.append(other)
                 changes += other.physical_key != old.physical_key
         if not changes:
             return stored
-        # Directory metadata is not hashed, so the two may differ there: what is stored stands.
         return Manifest.of(stored.header, entries, stored.directories(), self._limits)
+
+    def _check_directories(self, stored: Manifest, new: Manifest) -> None:
+        """Refuse to drop metadata of directories that is not in the stored manifest.
+
+        It is not part of the top hash, so what is stored stands; nobody's edit is lost silently.
+        """
+        known = {directory.key: directory.meta for directory in stored.directories()}
+        for directory in new.directories():
+            if known.get(directory.key) != directory.meta:
+                raise ConflictError(
+                    f"{self.url} holds {new.top_hash} with other metadata of {directory.key!r}."
+                    " Metadata of directories is not part of the top hash, so what is stored"
+                    " stands: change the message or the package's metadata too",
+                    name=directory.key,
+                    actual=new.top_hash,
+                )

@@ -198,13 +198,24 @@ class Pointers:
 
         Raises:
             NotFoundError: There is no such package.
-            FormatError: A pointer holds something else than a top hash.
         """
         names = list(self._pointer_names(name))
         if not names:
             raise NotFoundError(f"{self.url} has no package {name!r}", key=name)
         seconds = sorted((pointer for pointer in names if pointer != LATEST), key=int)
-        return [self._read_pointer(name, second) for second in seconds]
+        return self._readable(name, seconds)
+
+    def _readable(self, name: str, names: list[str]) -> list[Pointer]:
+        """Return the pointers of these names; one that is damaged or gone hides no other."""
+        found = []
+        for pointer in names:
+            try:
+                found.append(self._read_pointer(name, pointer))
+            except NotFoundError:
+                continue  # withdrawn since it was listed
+            except FormatError as exc:
+                _log.warning("%s; passed over", exc)
+        return found
 
     def packages(self) -> list[str]:
         """Return the names of all packages, sorted; stray objects are passed over."""
@@ -263,15 +274,7 @@ class Pointers:
         names = list(self._pointer_names(name))
         if not names:
             raise NotFoundError(f"{self.url} has no package {name!r}", key=name)
-        found = set()
-        for pointer in names:
-            try:
-                found.add(self._read_pointer(name, pointer).top_hash)
-            except NotFoundError:
-                continue  # removed since it was listed
-            except FormatError as exc:
-                _log.warning("%s; passed over", exc)
-        return found
+        return {pointer.top_hash for pointer in self._readable(name, names)}
 
     def rollback(self, name: str, top_hash: str, *, expected: str | Anything | None) -> Published:
         """Move `latest` back to an earlier revision of the same package.
@@ -315,11 +318,14 @@ class Pointers:
             NotFoundError: There is no such package or revision.
             ConflictError: `latest` moved meanwhile; nothing was removed.
         """
+        if top_hash is None:
+            self._delete_all(name)
+            return
         pointers = self.revisions(name)
-        target = None if top_hash is None else self.resolve(name, top_hash)
-        doomed = [p for p in pointers if target is None or p.top_hash == target]
+        target = self.resolve(name, top_hash)
+        doomed = [p for p in pointers if p.top_hash == target]
         current = self.latest(name)
-        points_there = current is not None and (target is None or current.top_hash == target)
+        points_there = current is not None and current.top_hash == target
         if not doomed and not points_there:
             raise NotFoundError(f"{self.url}: {top_hash} is no revision of {name!r}", key=top_hash)
         if current is not None and points_there:
@@ -327,6 +333,18 @@ class Pointers:
             self._leave_latest(name, current, left[-1].top_hash if left else None)
         for pointer in doomed:
             self._remove_pointer(name, pointer.name)
+
+    def _delete_all(self, name: str) -> None:
+        """Remove a package's pointers, damaged ones too, `latest` first."""
+        names = list(self._pointer_names(name))
+        if not names:
+            raise NotFoundError(f"{self.url} has no package {name!r}", key=name)
+        current = self._latest_or_damaged(name)
+        if current is not None:
+            self._leave_latest(name, current, None)
+        for pointer in names:
+            if pointer != LATEST:
+                self._remove_pointer(name, pointer)
 
     def _leave_latest(self, name: str, current: Pointer, successor: str | None) -> None:
         try:

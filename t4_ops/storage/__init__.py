@@ -6,9 +6,9 @@ import os
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from t4_ops.config import S3Settings, Settings
 from t4_ops.errors import InvalidInputError
 from t4_ops.keys import is_folder, normalize_registry
+from t4_ops.settings import S3Settings, Settings
 from t4_ops.storage.base import (
     Content,
     Listing,

@@ -13,8 +13,8 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from t4_ops.checksums import Buffer
-from t4_ops.config import S3Settings
 from t4_ops.errors import InvalidInputError, NotFoundError
+from t4_ops.settings import S3Settings
 from t4_ops.storage._s3_boto import Connection
 from t4_ops.storage._s3_errors import Attempt, RefusedError
 from t4_ops.storage._s3_leaf import OpenReader

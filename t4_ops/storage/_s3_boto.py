@@ -16,8 +16,8 @@ from botocore.config import Config
 from botocore.credentials import Credentials, RefreshableCredentials
 from botocore.utils import parse_timestamp
 
-from t4_ops.config import AddressingStyle, S3Settings
 from t4_ops.errors import InvalidInputError, T4Error
+from t4_ops.settings import AddressingStyle, S3Settings
 from t4_ops.storage._s3_errors import Attempt, Explainer
 
 if TYPE_CHECKING:
@@ -31,9 +31,8 @@ _POOL_SIZE: Final = 64
 # `_mandatory_refresh_timeout`) before it hands them out.
 _LEASE: Final = timedelta(minutes=10)
 _CONNECT: Final = Attempt("HeadBucket")
-_CREDENTIAL_ERRORS: Final = (
+_CREDENTIAL_ERRORS: tuple[type[Exception], ...] = (
     exceptions.CredentialRetrievalError,
-    exceptions.LoginError,
     exceptions.NoCredentialsError,
     exceptions.PartialCredentialsError,
     exceptions.RefreshWithMFAUnsupportedError,
@@ -41,6 +40,8 @@ _CREDENTIAL_ERRORS: Final = (
     exceptions.TokenRetrievalError,
     exceptions.UnauthorizedSSOTokenError,
 )
+if hasattr(exceptions, "LoginError"):  # since botocore 1.41
+    _CREDENTIAL_ERRORS += (exceptions.LoginError,)
 _TRANSPORT_ERRORS: Final = (
     exceptions.ConnectionError,
     exceptions.HTTPClientError,
@@ -270,7 +271,10 @@ def _explained(exc: Exception, attempt: Attempt, explain: Explainer) -> T4Error:
     if isinstance(exc, exceptions.ProfileNotFound | exceptions.ConfigParseError):
         return InvalidInputError(f"{explain.url}: {exc}; check `profile` and AWS's own files")
     if isinstance(exc, ValueError):
-        return InvalidInputError(f"{explain.url}: {exc}; check `endpoint_url` and `region`")
+        # Its text is left out: it may be an endpoint with a password.
+        return InvalidInputError(
+            f"{explain.url}: botocore refuses them: check `endpoint_url` and `region`"
+        )
     if isinstance(exc, exceptions.ParamValidationError):
         return InvalidInputError(f"{attempt.operation} of {explain.url}/{attempt.key}: {exc}")
     return explain.unexpected(attempt, f"{type(exc).__name__}: {exc}")

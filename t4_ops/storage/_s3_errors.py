@@ -222,7 +222,8 @@ class Explainer:
 
     def scrub(self, text: str) -> str:
         """Return text without the credentials that are in use."""
-        for secret in self.secrets:
+        # A copy: another thread may renew credentials meanwhile.
+        for secret in tuple(self.secrets):
             text = text.replace(secret, "***")
         return text
 

@@ -8,11 +8,14 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from t4_ops.config import S3Settings
+from t4_ops.settings import S3Settings
 from t4_ops.storage._s3_leaf import Leaf
 
 if TYPE_CHECKING:
     from t4_ops.storage._s3_api import ObjectApi
+
+# A boto3 client takes some 15 MB: a process that sees many buckets keeps the last ones only.
+_MAX_BUCKETS: Final = 32
 
 
 @dataclass(slots=True)
@@ -66,9 +69,12 @@ class _Process:
 
     def leaves_of(self, url: str, settings: S3Settings) -> Leaves:
         with self._lock:
-            made = self._made.get((url, settings))
-            if made is None:
-                made = self._made[url, settings] = self._connect(url, settings)
+            # Taken out and put back: the dictionary's order is that of the last use.
+            made = self._made.pop((url, settings), None) or self._connect(url, settings)
+            self._made[url, settings] = made
+            while len(self._made) > _MAX_BUCKETS:
+                # Whoever uses it now keeps it alive.
+                del self._made[next(iter(self._made))]
             return made
 
     def _connect(self, url: str, settings: S3Settings) -> Leaves:

@@ -17,7 +17,7 @@ from obstore.exceptions import BaseError, UnauthenticatedError
 from obstore.store import S3Store
 
 from t4_ops.checksums import Buffer
-from t4_ops.errors import T4Error
+from t4_ops.errors import InvalidInputError, T4Error
 from t4_ops.storage._s3_api import write_parameters
 from t4_ops.storage._s3_boto import Connection
 from t4_ops.storage._s3_errors import Attempt
@@ -69,17 +69,10 @@ class _StreamReader:
         self._stream = iter(())
 
 
-class FastObjects:
-    """Heads, reads and writes of the objects of one bucket. Safe for threads, not for forks."""
-
-    def __init__(self, connection: Connection) -> None:
-        settings = connection.settings
-        self._connection = connection
-        self._tags = dict(settings.tags) or None
-        self._attributes = (
-            {"Storage-Class": settings.storage_class} if settings.storage_class else None
-        )
-        self._store = S3Store(
+def _store(connection: Connection) -> S3Store:
+    settings = connection.settings
+    try:
+        return S3Store(
             connection.bucket,
             config=_config(connection),
             client_options=_client_options(connection),
@@ -92,6 +85,27 @@ class FastObjects:
                 ),
             },
         )
+    except BaseError:
+        # Its text is not passed on, nor is it the cause: it prints the proxy with its password.
+        pass
+    raise InvalidInputError(
+        f"s3://{connection.bucket} can't be reached with these settings: check proxy_url and"
+        " ca_bundle",
+        key=f"s3://{connection.bucket}",
+    )
+
+
+class FastObjects:
+    """Heads, reads and writes of the objects of one bucket. Safe for threads, not for forks."""
+
+    def __init__(self, connection: Connection) -> None:
+        settings = connection.settings
+        self._connection = connection
+        self._tags = dict(settings.tags) or None
+        self._attributes = (
+            {"Storage-Class": settings.storage_class} if settings.storage_class else None
+        )
+        self._store = _store(connection)
 
     def head(self, key: str, version_id: str | None) -> ObjectInfo:
         """Return an object's facts."""

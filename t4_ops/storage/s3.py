@@ -8,13 +8,13 @@ from contextlib import closing, contextmanager
 from typing import Final
 
 from t4_ops.checksums import CHUNK_BYTES, Buffer
-from t4_ops.config import S3Settings
 from t4_ops.errors import (
     FormatError,
     IntegrityError,
     InvalidInputError,
     NotFoundError,
 )
+from t4_ops.settings import S3Settings
 from t4_ops.storage._s3_errors import RefusedError
 from t4_ops.storage._s3_leaf import OpenReader
 from t4_ops.storage._s3_leaves import Leaves, leaves_of

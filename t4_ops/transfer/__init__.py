@@ -2,12 +2,12 @@
 
 from t4_ops.transfer.download import (
     Target,
+    check_paths,
     check_targets,
     download_files,
-    folds_case,
-    has_case_twins,
     make_folder,
     mismatches,
+    refuse_twins,
 )
 from t4_ops.transfer.hashing import hash_entries
 from t4_ops.transfer.plan import (
@@ -45,10 +45,9 @@ __all__ = [
     "Selector",
     "Target",
     "check_hash_type",
+    "check_paths",
     "check_targets",
     "download_files",
-    "folds_case",
-    "has_case_twins",
     "hash_entries",
     "hash_object",
     "known_places",
@@ -61,6 +60,7 @@ __all__ = [
     "plan_moves",
     "progress",
     "read_verified",
+    "refuse_twins",
     "run_all",
     "upload_objects",
     "with_retries",

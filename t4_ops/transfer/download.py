@@ -6,11 +6,11 @@ import os
 import threading
 import unicodedata
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from t4_ops.checksums import new_hasher
-from t4_ops.errors import InvalidInputError, NotFoundError, StorageError
+from t4_ops.errors import IntegrityError, InvalidInputError, NotFoundError, StorageError
 from t4_ops.keys import is_reserved, validate_logical_key
 from t4_ops.manifest import Entry
 from t4_ops.storage import Tree, open_source
@@ -44,23 +44,49 @@ def check_targets(targets: Iterable[Target], *, folds_case: bool) -> None:
             no hash, or two paths are one on this file system.
         FormatError: A hash is of an unknown type, so nothing could be verified.
     """
-    seen: dict[str, str] = {}
+    paths = []
     for target in targets:
-        validate_logical_key(target.path)
         check_hash_type(target.entry)
-        if is_reserved(target.path):
+        paths.append(target.path)
+    check_paths(paths, folds_case=folds_case)
+
+
+def check_paths(paths: Iterable[str], *, folds_case: bool) -> None:
+    """Refuse paths that must not be written, before anything is.
+
+    Args:
+        paths: Paths below the destination.
+        folds_case: Whether the destination takes names that differ only in case for one.
+
+    Raises:
+        InvalidInputError: A path is illegal or would land in a registry's own folder, or two are
+            one on this file system.
+    """
+    seen: dict[str, str] = {}
+    for path in paths:
+        validate_logical_key(path)
+        if is_reserved(path):
             raise InvalidInputError(
-                f"{target.path!r} would be written into a registry's own folder; it is refused",
-                key=target.path,
+                f"{path!r} would be written into a registry's own folder; it is refused", key=path
             )
         if folds_case:
-            other = seen.setdefault(_folded(target.path), target.path)
-            if other != target.path:
+            other = seen.setdefault(_folded(path), path)
+            if other != path:
                 raise InvalidInputError(
-                    f"{other!r} and {target.path!r} are one file on this file system, which does"
-                    " not tell their letters apart: install into another one",
-                    key=target.path,
+                    f"{other!r} and {path!r} are one file on this file system, which does not tell"
+                    " their letters apart: bring them into another one",
+                    key=path,
                 )
+
+
+def refuse_twins(paths: Collection[str], tree: Tree) -> None:
+    """Refuse paths that are one on the destination's file system, which is tried if need be.
+
+    Raises:
+        InvalidInputError: Two paths differ in case or Unicode form only, and these don't count.
+    """
+    if len({_folded(path) for path in paths}) < len(paths) and folds_case(tree):
+        check_paths(paths, folds_case=True)
 
 
 def _folded(path: str) -> str:
@@ -104,8 +130,9 @@ def download_files(
 def _is_there(target: Target, tree: Tree) -> bool:
     try:
         return tree.stat(target.path).st_size == target.entry.size_bytes and _matches(target, tree)
-    except (NotFoundError, InvalidInputError):
-        # Nothing there, or a symlink or other thing that is no file: writing says what is wrong.
+    except (NotFoundError, InvalidInputError, IntegrityError):
+        # Nothing there; or a symlink or other thing that is no file, of which writing says what is
+        # wrong; or a file that another install replaces at this moment.
         return False
 
 
@@ -131,12 +158,6 @@ def mismatches(targets: Iterable[Target], tree: Tree, *, workers: int) -> Iterat
     for path in run_all(targets, work, workers=workers):
         if path is not None:
             yield path
-
-
-def has_case_twins(targets: Iterable[Target]) -> bool:
-    """Return whether two paths differ in case or Unicode form only."""
-    paths = [target.path for target in targets]
-    return len({_folded(path) for path in paths}) < len(paths)
 
 
 def make_folder(path: str) -> None:

@@ -70,7 +70,8 @@ def run_all(
         items: What to work on.
         work: Called in a worker thread with a copy of the caller's context.
         workers: Threads.
-        stop: Set from outside to give up, as when a task is killed.
+        stop: Set from outside to give up, as when a task is killed; set here after a failure, so
+            that large pieces of work which watch it end soon.
 
     Raises:
         Cancelled: `stop` was set.
@@ -82,14 +83,15 @@ def run_all(
 
     def one(context: contextvars.Context, item: Item) -> Result:
         if giving_up.is_set() or (stop is not None and stop.is_set()):
-            raise Cancelled
+            raise Cancelled("given up, because other work failed or a stop was asked for")
         try:
             return context.run(with_retries, lambda: work(item), giving_up)
         except BaseException as exc:
             with failing:
                 if not giving_up.is_set():
-                    giving_up.set()
+                    # The failure first: others must not be seen giving up before it is known.
                     failure.set_exception(exc)
+                    giving_up.set()
             raise
 
     def oldest() -> Result:
@@ -108,6 +110,11 @@ def run_all(
                 yield oldest()
         while pending:
             yield oldest()
+    except BaseException:
+        # What runs is waited for below; work that watches `stop` ends at its next piece.
+        if stop is not None:
+            stop.set()
+        raise
     finally:
         with failing:
             giving_up.set()

@@ -17,10 +17,10 @@ from t4_ops.checksums import (
     checksum_of,
     new_hasher,
 )
-from t4_ops.config import Settings
 from t4_ops.errors import FormatError, IntegrityError, InvalidInputError, NotFoundError
 from t4_ops.keys import PhysicalKey
 from t4_ops.manifest import Entry
+from t4_ops.settings import Settings
 from t4_ops.storage import Tree, open_source, open_store
 from t4_ops.transfer.pool import Cancelled
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Final
 
 from t4_ops.checksums import SHA256_CHUNKED, Buffer, Checksum, new_hasher
-from t4_ops.errors import ConflictError, FormatError, IntegrityError
+from t4_ops.errors import ConflictError, FormatError, IntegrityError, StorageError
 from t4_ops.keys import PhysicalKey
 from t4_ops.manifest import Entry
 from t4_ops.storage import PreconditionFailedError, Store
@@ -81,6 +81,12 @@ def _moved(move: Move, store: Store, opener: Opener, progress: Progress) -> str:
     except PreconditionFailedError:
         _check_existing(entry, key, store, opener)
         return _physical_key(store, key, None)
+    if move.is_pinned and info.version_id in (None, "null"):
+        raise StorageError(
+            f"{store.url} gave no version for {key}: it keeps none any more, so older revisions may"
+            " have lost this object; enable versioning, or set versioning to off for this bucket",
+            key=f"{store.url}/{key}",
+        )
     return _physical_key(store, key, info.version_id)
 
 

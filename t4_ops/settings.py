@@ -82,18 +82,30 @@ class S3Settings:
         """
         if (self.access_key_id is None) != (self.secret_access_key is None):
             raise InvalidInputError("access_key_id and secret_access_key must be given together")
-        if self.endpoint_url is not None:
-            parts = urlsplit(self.endpoint_url)
-            if parts.scheme not in ("http", "https") or "@" in parts.netloc:
-                raise InvalidInputError(
-                    "endpoint_url must be http://host[:port] or https://..., without user and"
-                    " password: give those as access_key_id and secret_access_key"
-                )
+        if self.endpoint_url is not None and (
+            not _is_http_url(self.endpoint_url) or "@" in self.endpoint_url
+        ):
+            raise InvalidInputError(
+                "endpoint_url must be http://host[:port] or https://..., without user and"
+                " password: give those as access_key_id and secret_access_key"
+            )
+        if self.proxy_url is not None and not _is_http_url(self.proxy_url):
+            # Not shown: it may hold a password.
+            raise InvalidInputError("proxy_url must be http://[user:password@]host:port")
         for name in ("connect_timeout_s", "read_timeout_s", "max_attempts"):
             value = getattr(self, name)
             # NaN fails this too.
             if not 0 < value < math.inf:
                 raise InvalidInputError(f"{name} is {value}: it must be above 0")
+
+
+def _is_http_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        # Reading the port checks it.
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +114,8 @@ class Settings:
 
     Attributes:
         registry: Default registry: a folder in the user's data directory unless set.
+        local_registry: Folder registry that installs are noted in: `registry` if it is a folder,
+            else one in the user's data directory.
         install_dir: Folder below which packages are installed as `<ns>/<name>`.
         lineage: `required` (a step whose lineage can't be recorded fails), `best-effort`, `off`.
         lineage_registry: Where steps without an output record their lineage.
@@ -113,6 +127,7 @@ class Settings:
     """
 
     registry: str = ""
+    local_registry: str = ""
     install_dir: str = ""
     lineage: LineageMode = "required"
     lineage_registry: str | None = None
@@ -129,7 +144,14 @@ class Settings:
             InvalidInputError: A registry is none, or a number is out of range.
         """
         registry = self.registry or str(_data_dir() / "registry")
-        object.__setattr__(self, "registry", normalize_registry(registry))
+        registry = normalize_registry(registry)
+        object.__setattr__(self, "registry", registry)
+        local = self.local_registry or (
+            registry if is_folder(registry) else _data_dir() / "registry"
+        )
+        object.__setattr__(self, "local_registry", normalize_registry(local))
+        if not is_folder(self.local_registry):
+            raise InvalidInputError(f"local_registry {self.local_registry} is no folder")
         install_dir = PhysicalKey.of_path(self.install_dir or _data_dir() / "installed").path
         object.__setattr__(self, "install_dir", install_dir)
         if self.lineage_registry:
@@ -139,13 +161,6 @@ class Settings:
             raise InvalidInputError(f"workers is {self.workers}: it must be 1 or more")
         named = tuple((normalize_registry(url), s3) for url, s3 in self.registries)
         object.__setattr__(self, "registries", named)
-
-    @property
-    def local_registry(self) -> str:
-        """The folder registry that installs are noted in: the default one, if it is a folder."""
-        if is_folder(self.registry):
-            return self.registry
-        return normalize_registry(_data_dir() / "registry")
 
     def s3_for(self, registry: str) -> S3Settings:
         """Return how to reach a bucket: its own settings where given, else the common ones."""
@@ -279,6 +294,19 @@ def _checked(hint: Any, name: str, raw: Any, where: str) -> Any:
         kinds = " or ".join(kind.__name__ for kind in wanted if kind is not type(None))
         raise InvalidInputError(f"{where}: {name} must be {kinds}, not {type(raw).__name__}")
     return raw
+
+
+def config(**changes: Any) -> Settings:
+    """Return the settings in force, after writing the given ones into the user's file.
+
+    `t4.config()` only reads; `t4.config(registry="s3://bucket")` writes; None removes a setting.
+
+    Raises:
+        InvalidInputError: A name is unknown, or a value does not fit; nothing was written.
+    """
+    if changes:
+        save_settings(changes)
+    return load_settings()
 
 
 def save_settings(changes: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Path:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 
-from t4_ops.config import S3Settings, Settings, config_path, load_settings, save_settings
 from t4_ops.errors import InvalidInputError
 from t4_ops.keys import DEFAULT_LIMITS, Limits
+from t4_ops.settings import S3Settings, Settings, config_path, load_settings, save_settings
 from tests.strategies import texts
 
 FULL = """
