@@ -29,6 +29,8 @@ LATEST = f".quilt/named_packages/{NAME}/latest"
 GOOD = "good/file.txt"
 """An entry that every hostile package has beside its bad one."""
 MIB = 1024 * 1024
+# For cases that an object's version has no part in.
+PLAIN = pytest.mark.parametrize("registry", ["folder", "unversioned"], indirect=True)
 SECOND = 1_700_000_000
 """Pointer of planted revisions."""
 

@@ -1,39 +1,30 @@
-"""Objects that are not what was promised, destinations that are traps, and files that bite.
+"""Objects that are not what was promised, and writes that end in the middle.
 
 Each row is a case that was tried on another client of this format; the tests show that here it is
 refused, with nothing written, or survived, with nothing lost.
 
 | row | case | tests |
 |---|---|---|
-| 6 | corrupted object of the same size | `test_rows_6_7_8_20_21_...`, `test_rows_6_7_21_...` |
-| 7 | object of another size, small and multipart | the same |
+| 6 | corrupted object of the same size | `test_rows_6_7_...` |
+| 7 | object of another size, small and of many parts | the same |
 | 8 | what is checked on read: everything | `test_rows_6_7_8_20_21_...` |
 | 14 | a second push to an unversioned bucket | `test_row_14_...` |
-| 20 | missing object during install | `test_row_20_...` |
-| 21 | existing good file, download fails | `test_rows_6_7_8_20_21_...`, `test_row_21_...` |
-| 22 | symlinks at the destination | `test_row_22_...` |
-| 44 | decompression bomb | `test_row_44_...` |
-| 45 | pickle | `test_row_45_...` |
+| 20 | missing object during install | `test_row_20_...`, `test_rows_6_7_8_20_21_...` |
+| 21 | existing good file, download fails | `test_row_21_...`, `test_rows_6_7_8_20_21_...` |
 | 49 | local files written in place | `test_row_49_...` |
 """
 
 from __future__ import annotations
 
-import gzip
-import io
 import os
-import pickle
 import signal
 import subprocess
 import sys
 import time
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import pytest
 from pytest_mock import MockerFixture
 
@@ -43,6 +34,7 @@ from t4_ops import operations
 from tests.doors_support import (
     MIB,
     NAME,
+    PLAIN,
     Outside,
     World,
     files_below,
@@ -56,13 +48,10 @@ from tests.doors_support import (
 from tests.s3_support import Fault, Relay, run_relay
 
 ROOT = Path(__file__).resolve().parents[1]
-TEXT = b'{"value": "what was promised"}'
+
+
 LARGE = bytes(range(251)) * (8 * MIB // 251 + 1000)
 """More than one part, no part like another."""
-
-
-# For cases that an object's version has no part in.
-PLAIN = pytest.mark.parametrize("registry", ["folder", "unversioned"], indirect=True)
 
 
 @pytest.fixture
@@ -203,11 +192,9 @@ def test_row_20_a_missing_object_stops_an_install_and_a_retry_completes_it(world
     url = pushed["f07.bin"].physical_key
     gone = pushed["f07.bin"].get_bytes()
     world.outside.remove(url)
-    started_s = time.monotonic()
     error = refused(
         lambda: t4.Package.install(NAME, world.outside.url, dest=world.dest), t4.NotFoundError
     )
-    assert time.monotonic() - started_s < 4
     assert "f07.bin" in str(error)
     found = files_below(world.dest)
     del found["theirs.txt"]
@@ -272,309 +259,6 @@ def test_row_21_a_copy_that_fails_leaves_the_file(world: World) -> None:
         refused(lambda: t4.Bucket(world.outside.url).fetch("gone/", world.dest), t4.NotFoundError)
     assert world.state() == before
 
-
-# Traps at the destination
-
-
-@pytest.fixture
-def victim(tmp_path: Path) -> Path:
-    """A folder beside the destination, with files that nobody may touch."""
-    folder = tmp_path / "victim"
-    (folder / "d").mkdir(parents=True)
-    for name in ("data.json", "d/data.json"):
-        (folder / name).write_bytes(b"the victim's")
-    return folder
-
-
-def writers(world: World) -> dict[str, Callable[[], Any]]:
-    """Return every way to write `d/data.json` below the destination."""
-    url = world.outside.url
-    package = t4.Package().set("d/data.json", _source(world, TEXT)).push(NAME, url)
-    world.outside.put("files/d/data.json", TEXT)
-    found: dict[str, Callable[[], Any]] = {
-        "fetch": lambda: package.fetch(world.dest),
-        "install": lambda: t4.Package.install(NAME, url, dest=world.dest),
-        "operations.install": lambda: operations.install(NAME, registry=url, dest=world.dest),
-    }
-    if not world.outside.is_folder:
-        found["Bucket.fetch"] = lambda: t4.Bucket(url).fetch("files/", world.dest)
-    return found
-
-
-@PLAIN
-def test_row_22_a_link_in_place_of_a_file_is_replaced_not_followed(
-    world: World, victim: Path
-) -> None:
-    place = world.dest / "d" / "data.json"
-    place.parent.mkdir()
-    package_writers = writers(world)
-    package = t4.Package.browse(NAME, world.outside.url)
-    package_writers["entry.fetch"] = lambda: package["d/data.json"].fetch(place)
-    package_writers["copy"] = lambda: t4.copy(package["d/data.json"].physical_key, place)
-    before = tree(victim)
-    for name, writer in package_writers.items():
-        for target in (victim / "data.json", victim / "not there", Path("data.json")):
-            place.unlink(missing_ok=True)
-            place.symlink_to(target)
-            writer()
-            assert not place.is_symlink(), name
-            assert place.read_bytes() == TEXT
-            assert tree(victim) == before, name
-    # A link to the very bytes is none of ours either: they could change.
-    (victim / "same").write_bytes(TEXT)
-    place.unlink()
-    place.symlink_to(victim / "same")
-    assert not package.verify(world.dest, extra_files_ok=True)
-    package_writers["install"]()
-    assert not place.is_symlink()
-    assert package.verify(world.dest, extra_files_ok=True)
-
-
-@PLAIN
-def test_row_22_a_link_in_place_of_a_directory_is_refused(world: World, victim: Path) -> None:
-    targets = {
-        "outside": victim / "d",
-        "inside": world.dest / "real",
-        "dangling": victim / "not there",
-        "loop": world.dest / "d",
-        "relative": Path("../../victim/d"),
-    }
-    (world.dest / "real").mkdir()
-    actions = writers(world)
-    link = world.dest / "d"
-    package = t4.Package.browse(NAME, world.outside.url)
-    for where, target in targets.items():
-        link.unlink(missing_ok=True)
-        link.symlink_to(target)
-        before = world.state()
-        for name, action in actions.items():
-            error = refused(action, t4.InvalidInputError)
-            assert str(link) in str(error), name
-        assert not package.verify(world.dest, extra_files_ok=True)
-        assert world.state() == before, where
-
-
-@PLAIN
-def test_row_22_the_destination_itself_may_be_a_link(world: World, victim: Path) -> None:
-    real = world.root / "real"
-    real.mkdir()
-    for name, action in writers(world).items():
-        real.rename(world.root / f"was {name}")
-        real.mkdir()
-        for old in (world.dest, *world.dest.glob("theirs.txt")):
-            if old.is_symlink():
-                old.unlink()
-        if world.dest.is_dir():
-            (world.dest / "theirs.txt").unlink()
-            world.dest.rmdir()
-        world.dest.symlink_to(real)
-        action()
-        assert world.dest.is_symlink()
-        assert files_below(real) == {"d/data.json": TEXT}, name
-        assert t4.Package.browse(NAME, world.outside.url).verify(world.dest)
-
-
-@PLAIN
-def test_row_22_a_destination_that_can_not_be_is_refused(world: World, victim: Path) -> None:
-    (world.root / "dangling").symlink_to(victim / "not there")
-    (world.root / "loop").symlink_to(world.root / "loop")
-    writers(world)
-    url = world.outside.url
-    package = t4.Package.browse(NAME, url)
-    before = world.state()
-    for dest in (
-        victim / "data.json",
-        victim / "data.json" / "below",
-        world.root / "dangling",
-        world.root / "loop",
-    ):
-        actions = [
-            lambda d=dest: package.fetch(d),
-            lambda d=dest: package["d"].fetch(d),
-            lambda d=dest: t4.Package.install(NAME, url, dest=d),
-            lambda d=dest: operations.install(NAME, registry=url, dest=d),
-            lambda d=dest: package["d/data.json"].fetch(d / "x"),
-            lambda d=dest: t4.copy(package["d/data.json"].physical_key, d / "x"),
-        ]
-        if not world.outside.is_folder:
-            actions.append(lambda d=dest: t4.Bucket(url).fetch("files/", d))
-        for action in actions:
-            refused(action, t4.InvalidInputError, t4.StorageError)
-        assert world.state() == before, dest
-
-
-@PLAIN
-def test_row_22_a_directory_or_special_file_in_the_way_stays(world: World) -> None:
-    place = world.dest / "d" / "data.json"
-    actions = writers(world)
-    for make in (lambda: (place / "x").mkdir(parents=True), lambda: place.parent.write_bytes(b"f")):
-        make()
-        before = world.state()
-        for action in actions.values():
-            refused(action, t4.InvalidInputError)
-        assert world.state() == before
-        (place / "x").rmdir() if place.is_dir() else place.parent.unlink()
-        if place.is_dir():
-            place.rmdir()
-            place.parent.rmdir()
-    place.parent.mkdir()
-    os.mkfifo(place)
-    actions["install"]()
-    assert place.read_bytes() == TEXT
-
-
-def test_row_22_links_in_a_folder_registry_are_not_followed(local: World, victim: Path) -> None:
-    """Whoever can write into a registry can't have us write elsewhere through it."""
-    root = Path(local.outside.url.removeprefix("file://"))
-    for link in (
-        ".quilt",
-        ".quilt/packages",
-        ".quilt/named_packages",
-        f".quilt/named_packages/{NAME}",
-        ".t4",
-        ".t4/v1/objects",
-    ):
-        place = root / link
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.symlink_to(victim)
-        before = local.state()
-        refused(
-            lambda: t4.Package().set("a.bin", b"x").push(NAME, local.outside.url),
-            t4.InvalidInputError,
-        )
-        assert local.state() == before, link
-        place.unlink()
-    pushed = t4.Package().set("a.bin", b"x").push(NAME, local.outside.url)
-    manifest = root / ".quilt" / "packages" / pushed.top_hash
-    manifest.rename(local.root / "moved")
-    manifest.symlink_to(local.root / "moved")
-    refused(lambda: t4.Package.browse(NAME, local.outside.url), t4.InvalidInputError)
-
-
-# Files that bite when they are read
-
-
-def small_bounds(size_bytes: int) -> t4.Settings:
-    return t4.load_settings(limits=t4.Limits(decompressed_bytes=size_bytes))
-
-
-@PLAIN
-def test_row_44_a_bomb_stops_at_the_bound(world: World) -> None:
-    zeros = bytes(4 * MIB)
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
-        array = io.BytesIO()
-        np.lib.format.write_array(array, np.zeros(4 * MIB, np.uint8))
-        file.writestr("x.npy", array.getvalue())
-    bombs = {
-        "bomb.txt.gz": gzip.compress(zeros),
-        "bomb.json.gz": gzip.compress(b"[" + b" " * (4 * MIB) + b"]"),
-        "bomb.csv.zst": pa.Codec("zstd").compress(b"a\n" + b"1\n" * (2 * MIB), asbytes=True),
-        "members.txt.gz": gzip.compress(zeros[: MIB // 2]) * 8,
-        "bomb.npz": archive.getvalue(),
-    }
-    planted = plant(
-        world.outside,
-        *(record(key, world.outside.put(f"o/{key}", data), data) for key, data in bombs.items()),
-    )
-    bounded = t4.Package.browse(NAME, planted.url, settings=small_bounds(MIB))
-    for key, data in bombs.items():
-        assert len(data) < MIB / 2
-        error = refused(bounded[key].deserialize, t4.FormatError)
-        assert key in str(error)
-        refused(bounded[key], t4.FormatError)
-        # The file itself is no bomb: whoever wants it as it is gets it.
-        assert bounded[key].get_bytes() == data
-    t4.Package.install(NAME, planted.url, dest=world.dest)
-    assert (world.dest / "bomb.txt.gz").read_bytes() == bombs["bomb.txt.gz"]
-    unbounded = t4.Package.browse(NAME, planted.url)
-    assert len(unbounded["bomb.txt.gz"]()) == len(zeros)
-    if not world.outside.is_folder:
-        bucket = t4.Bucket(planted.url, settings=small_bounds(MIB))
-        for key in bombs:
-            refused(lambda k=key: bucket.get(f"o/{k}"), t4.FormatError)
-
-
-class _Bite:
-    """What a pickle runs when it is loaded."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> Any:
-        return os.mkdir, (str(self.path),)
-
-
-def pickles(bitten: Path) -> dict[str, tuple[bytes, dict[str, Any]]]:
-    """Return files that hold a pickle, by key, with metadata that says how to read them."""
-    raw = pickle.dumps(_Bite(bitten))
-    array = io.BytesIO()
-    np.save(array, np.array([_Bite(bitten)], dtype=object), allow_pickle=True)
-    arrays = io.BytesIO()
-    np.savez(arrays, x=np.array([_Bite(bitten)], dtype=object))
-    return {
-        "bare.npy": (raw, {}),
-        "object.npy": (array.getvalue(), {}),
-        "object.npz": (arrays.getvalue(), {}),
-        "object.npy.gz": (gzip.compress(array.getvalue()), {}),
-        "bare.parquet": (raw, {}),
-        "bare.arrow": (raw, {}),
-        "named.bin": (raw, {"format": {"name": "pickle"}}),
-        "named.pkl": (raw, {"format": {"name": "pickle"}, "target": "pickle"}),
-        "allowed.npy": (
-            array.getvalue(),
-            {"format": {"name": "numpy", "opts": {"allow_pickle": True}}},
-        ),
-        "unknown.pkl": (raw, {}),
-        "unknown.pickle.gz": (gzip.compress(raw), {}),
-    }
-
-
-@PLAIN
-def test_row_45_nothing_is_unpickled(world: World) -> None:
-    bitten = world.root / "bitten"
-    files = pickles(bitten)
-    planted = plant(
-        world.outside,
-        *(
-            record(key, world.outside.put(f"o/{key}", data), data, meta=meta)
-            for key, (data, meta) in files.items()
-        ),
-    )
-    package = t4.Package.browse(NAME, planted.url)
-    for key, (data, _) in files.items():
-        refused(package[key].deserialize, t4.FormatError)
-        refused(package[key], t4.FormatError)
-        assert package[key].get_bytes() == data
-        assert not bitten.exists(), key
-    for key in ("object.npy", "object.npz", "allowed.npy"):
-        refused(lambda k=key: package[k].deserialize(allow_pickle=True), t4.InvalidInputError)
-    t4.Package.install(NAME, planted.url, dest=world.dest)
-    if not world.outside.is_folder:
-        # The same objects, less the metadata that calls mere bytes a pickle.
-        for key in files.keys() - {"named.bin"}:
-            refused(lambda k=key: t4.Bucket(planted.url).get(f"o/{k}"), t4.FormatError)
-    assert not bitten.exists()
-    # The bait is real: whoever unpickles it is bitten.
-    pickle.loads(files["bare.npy"][0])  # noqa: S301
-    assert bitten.exists()
-
-
-def test_row_45_no_object_is_pickled(local: World) -> None:
-    package = t4.Package()
-    for key, value in (
-        ("a.npy", np.array([object()], dtype=object)),
-        ("a.npz", {"x": np.array([{}], dtype=object)}),
-        ("a.pkl", {"a": 1}),
-        ("a.parquet", object()),
-        ("a.json", {"a": object()}),
-        ("a", object()),
-    ):
-        refused(lambda k=key, v=value: package.set(k, v), t4.InvalidInputError)
-    assert package.keys() == []
-
-
-# Writes that end in the middle
 
 _PUBLISH = """
 import sys

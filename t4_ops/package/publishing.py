@@ -168,6 +168,8 @@ class Publisher:
         top_hash = top_hash_of(header, contents.entries())
         wanted = [entry for entry in contents.entries() if must_move(entry)]
         stored = self._stored(top_hash)
+        if stored is not None:
+            self.registry.manifests.check_directories(stored, contents.directories())
         # Whoever forces a push does not take the registry's word for what it holds.
         is_forced = isinstance(expected, Anything)
         plan = self._plan(wanted, stored, key_of, is_pinned=is_pinned, check_places=is_forced)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from t4_ops.errors import ConflictError, InvalidInputError, NotFoundError
 from t4_ops.keys import Limits, PhysicalKey, is_folder, validate_top_hash
-from t4_ops.manifest import Entry, Manifest
+from t4_ops.manifest import Directory, Entry, Manifest
 from t4_ops.registry.common import MAX_ROUNDS, PACKAGES, gives_up, pause
 from t4_ops.storage import PreconditionFailedError, Store
 
@@ -93,7 +93,7 @@ class Manifests:
             except NotFoundError:
                 continue
             stored.verify(top_hash, allow_files=is_folder(self.url))
-            self._check_directories(stored, manifest)
+            self.check_directories(stored, manifest.directories())
             merged = self._merged(stored, manifest, lost)
             if merged is stored:
                 return stored
@@ -130,18 +130,21 @@ class Manifests:
             return stored
         return Manifest.of(stored.header, entries, stored.directories(), self._limits)
 
-    def _check_directories(self, stored: Manifest, new: Manifest) -> None:
+    def check_directories(self, stored: Manifest, directories: Iterable[Directory]) -> None:
         """Refuse to drop metadata of directories that is not in the stored manifest.
 
         It is not part of the top hash, so what is stored stands; nobody's edit is lost silently.
+
+        Raises:
+            ConflictError: The stored manifest has other metadata of one of them.
         """
         known = {directory.key: directory.meta for directory in stored.directories()}
-        for directory in new.directories():
+        for directory in directories:
             if known.get(directory.key) != directory.meta:
                 raise ConflictError(
-                    f"{self.url} holds {new.top_hash} with other metadata of {directory.key!r}."
+                    f"{self.url} holds {stored.top_hash} with other metadata of {directory.key!r}."
                     " Metadata of directories is not part of the top hash, so what is stored"
                     " stands: change the message or the package's metadata too",
                     name=directory.key,
-                    actual=new.top_hash,
+                    actual=stored.top_hash,
                 )
