@@ -34,8 +34,9 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
-test: env ## run the tests; ARGS="-k name" passes arguments to pytest
-	@$(PY) -m pytest $(ARGS)
+# One process for each core; "worksteal" evens out what takes longest.
+test: env ## run the tests; ARGS="-k name -n 0" passes arguments to pytest
+	@$(PY) -m pytest --numprocesses auto --dist worksteal $(ARGS)
 
 lint: env ## check style and formatting
 	@$(PY) -m ruff check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -117,8 +118,10 @@ def listening_addresses(pid: int) -> set[str]:
     """Return the hex addresses of the TCP sockets on which a process listens."""
     inodes = set()
     for link in Path(f"/proc/{pid}/fd").iterdir():
-        if match := re.fullmatch(r"socket:\[(\d+)\]", str(link.readlink())):
-            inodes.add(match[1])
+        # A file that the server closed since the listing is none that it listens on.
+        with contextlib.suppress(FileNotFoundError):
+            if match := re.fullmatch(r"socket:\[(\d+)\]", str(link.readlink())):
+                inodes.add(match[1])
     rows = [
         line.split()
         for table in ("tcp", "tcp6")
