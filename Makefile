@@ -10,10 +10,10 @@ STAMP := $(VENV)/.installed
 # Quiet, and told to ask nobody: no prompts, no look for a newer pip.
 PIP := $(PY) -m pip --quiet --quiet --no-input --disable-pip-version-check
 
-.PHONY: help env test lint format types demo demo-s3 lock clean
+.PHONY: help env test lint format types demo demo-s3 bench-lineage page-check lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 env: $(STAMP) ## make .venv from the lock; done again only when the lock or pyproject.toml changes
 
@@ -54,6 +54,12 @@ demo: env ## run the pipeline on Airflow and on Prefect, against one folder regi
 
 demo-s3: env ## the same against an S3 server that it starts and stops
 	@$(PY) -m demo.run --s3
+
+bench-lineage: env ## time questions about lineage in ledgers of 10, 1,000 and 100,000 runs
+	@$(PY) -m benchmarks.lineage $(ARGS)
+
+page-check: env ## look at the lineage page in a real browser (needs chromium and chromium-driver)
+	@$(PY) -m benchmarks.page_check $(ARGS)
 
 # Keeps the versions it holds where it can; make lock ARGS=--upgrade takes the newest.
 lock: ## write requirements.lock from pyproject.toml (needs uv)

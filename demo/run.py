@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from demo.seaweedfs import seaweedfs
-from t4_ops.lineage import tree
+from t4_ops.lineage import graph, html_page, origin_of_file, render_origin, tree
 from t4_ops.settings import load_settings
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -58,7 +58,9 @@ def main() -> int:
         results = {
             engine: _run_engine(engine, work, arguments.source) for engine in ("airflow", "prefect")
         }
-        return _compare(results)
+        is_equal = _compare(results)
+        uri = results["airflow"]["packages"]["weather/summary"]["uri"]
+        return 0 if _show_lineage(uri, work) and is_equal else 1
 
 
 def _run_engine(engine: str, work: Path, source: str | None) -> dict[str, Any]:
@@ -103,7 +105,7 @@ def _run_group(command: list[str], output: IO[str]) -> int | str:
                 os.killpg(process.pid, signal.SIGKILL)
 
 
-def _compare(results: dict[str, dict[str, Any]]) -> int:
+def _compare(results: dict[str, dict[str, Any]]) -> bool:
     _say("\nTop hashes")
     is_equal = True
     for name in PACKAGES:
@@ -111,10 +113,32 @@ def _compare(results: dict[str, dict[str, Any]]) -> int:
         verdict = "the same on both engines" if len(hashes) == 1 else "DIFFERENT"
         is_equal = is_equal and len(hashes) == 1
         _say(f"  {name:22} {' '.join(sorted(hashes))}  {verdict}")
-    uri = results["airflow"]["packages"]["weather/summary"]["uri"]
-    _say(f"\nLineage: python -m t4_ops.lineage '{uri}'\n")
-    _say(tree(uri, settings=load_settings()))
-    return 0 if is_equal else 1
+    return is_equal
+
+
+def _show_lineage(uri: str, work: Path) -> bool:
+    """Show what the runs left in the registry, and return whether both engines are in it.
+
+    Nothing asked for it but `inputs=`. What only reads (browse, install) made nothing of it.
+    """
+    settings = load_settings()
+    _say(f"\nLineage, from both engines' runs: python -m t4_ops.lineage '{uri}'\n")
+    _say(tree(uri, settings=settings))
+    found = graph(uri, settings=settings)
+    page = work / "lineage.html"
+    page.write_text(html_page(found), encoding="utf-8")
+    _say(f"\nThe same as a page: {page.relative_to(ROOT)}")
+    held = min((work / "airflow" / "files" / "installed").rglob("*.parquet"))
+    _say(f"\nWhere a file that somebody holds is from: {held.relative_to(ROOT)}\n")
+    origin = origin_of_file(held, "weather/observations", settings=settings)
+    _say(render_origin(origin))
+    engines = {run.event.run.engine for run in found.runs}
+    inputs = [item for event in origin.first.runs for item in event.inputs]
+    # What is no package is where everything began.
+    is_whole = engines == {"airflow", "prefect"} and any(not item.package for item in inputs)
+    if not is_whole:
+        _say(f"\nThe lineage is NOT WHOLE: engines {engines}, origins {inputs}")
+    return is_whole
 
 
 def _say(text: str) -> None:

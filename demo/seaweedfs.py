@@ -83,6 +83,11 @@ class SeaweedFS:
         return f"http://{HOST}:{self._ports['s3']}"
 
     @property
+    def filer_port(self) -> int:
+        """Port of the filer, which holds what S3 shows below `/buckets/<bucket>/`."""
+        return self._ports["filer"]
+
+    @property
     def pid(self) -> int:
         """Process id of the server."""
         if self._process is None:

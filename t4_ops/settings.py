@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import threading
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -119,6 +120,7 @@ class Settings:
         install_dir: Folder below which packages are installed as `<ns>/<name>`.
         lineage: `required` (a step whose lineage can't be recorded fails), `best-effort`, `off`.
         lineage_registry: Where steps without an output record their lineage.
+        lineage_timeout_s: Seconds to wait for an OpenLineage transport to take an event.
         workers: Threads that move and hash objects.
         progress: Show a progress bar when stderr is a terminal.
         limits: Bounds on keys, records and decompressed sizes.
@@ -131,6 +133,7 @@ class Settings:
     install_dir: str = ""
     lineage: LineageMode = "required"
     lineage_registry: str | None = None
+    lineage_timeout_s: float = 10.0
     workers: int = 16
     progress: bool = True
     limits: Limits = DEFAULT_LIMITS
@@ -159,6 +162,11 @@ class Settings:
             object.__setattr__(self, "lineage_registry", lineage_registry)
         if self.workers < 1:
             raise InvalidInputError(f"workers is {self.workers}: it must be 1 or more")
+        if not 0 < self.lineage_timeout_s <= threading.TIMEOUT_MAX:
+            raise InvalidInputError(
+                f"lineage_timeout_s is {self.lineage_timeout_s}: it must be above 0 and at most"
+                f" {threading.TIMEOUT_MAX:.0f}"
+            )
         named = tuple((normalize_registry(url), s3) for url, s3 in self.registries)
         object.__setattr__(self, "registries", named)
 

@@ -52,6 +52,9 @@ def _remove_home() -> None:
 
 
 import secrets  # noqa: E402
+import sys  # noqa: E402
+import tomllib  # noqa: E402
+from importlib.metadata import entry_points  # noqa: E402
 
 import hypothesis  # noqa: E402
 import pytest  # noqa: E402
@@ -60,6 +63,35 @@ from demo.seaweedfs import SeaweedFS, seaweedfs  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+def _offer_entry_points() -> None:
+    """Offer this checkout's entry points where it is not installed, or was before it had them."""
+    project = tomllib.loads((_ROOT / "pyproject.toml").read_text())["project"]
+    groups = project["entry-points"]
+    if all(
+        {point.name for point in entry_points(group=group)} >= points.keys()
+        for group, points in groups.items()
+    ):
+        return
+    folder = _HOME / "site" / f"t4_ops-{project['version']}.dist-info"
+    folder.mkdir(parents=True)
+    (folder / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
+    )
+    lines = [
+        line
+        for group, points in groups.items()
+        for line in (f"[{group}]", *(f"{name} = {value}" for name, value in points.items()))
+    ]
+    (folder / "entry_points.txt").write_text("\n".join(lines))
+    sys.path.insert(0, str(folder.parent))
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        [str(folder.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    )
+
+
+_offer_entry_points()
 
 # No deadline: two busy cores make single examples slow for reasons of their own.
 hypothesis.settings.register_profile("dev", max_examples=50, deadline=None)

@@ -7,7 +7,7 @@ import json
 import socket
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,23 @@ from referencing import Registry as Schemas
 from referencing import Resource
 
 import t4_ops.ledger
-from t4_ops.errors import StorageError
-from t4_ops.keys import PackageRef
-from t4_ops.ledger import Input, Output, RecordedEvent, RunInfo, record
+from t4_ops.errors import NotFoundError, StorageError
+from t4_ops.keys import Dataset, PackageRef
+from t4_ops.ledger import (
+    Event,
+    Gathered,
+    Input,
+    Output,
+    RecordedEvent,
+    Role,
+    RunInfo,
+    enter,
+    event_ids_for,
+    leave,
+    oldest_first,
+    read_event,
+    record,
+)
 from t4_ops.settings import S3Settings, Settings
 from t4_ops.storage import ObjectInfo, Store, open_store
 
@@ -51,6 +65,15 @@ def note(
         settings=Settings(**settings),
         open_store=open_store,
     )
+
+
+def events_for(store: Store, role: Role, dataset: Dataset, version: str | None) -> list[Event]:
+    """Return the events that name a version of a dataset; markers without one are passed over."""
+    found = []
+    for event_id in event_ids_for(store, role, dataset, version):
+        with suppress(NotFoundError):
+            found.append(read_event(store, event_id))
+    return oldest_first(found)
 
 
 def stored_events(registry: str | Path) -> dict[str, Any]:
@@ -158,3 +181,13 @@ def record_one(registry: str, run_id: str) -> RecordedEvent:
     run = RunInfo(run_id=run_id, job_namespace="test", job_name="job")
     sources = [revision(registry, f"in/p{number}") for number in range(20)]
     return note(list(sources), [revision(registry, "out/p")], run=run)
+
+
+@contextmanager
+def use_run(run: RunInfo) -> Iterator[RunInfo]:
+    """Make a run whose end nobody sees the current one of this context, as in a plain task."""
+    token = enter(Gathered(run, has_end=False))
+    try:
+        yield run
+    finally:
+        leave(token)

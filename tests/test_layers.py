@@ -53,7 +53,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "package": BELOW_LIBRARY,
     "bucket": BELOW_LIBRARY - {"ledger", "registry"},
     "operations": BELOW_STEPS,
-    "lineage": VOCABULARY | {"settings", "storage", "registry", "ledger"},
+    "lineage": BELOW_LIBRARY - {"formats", "columns"},
     OURS: BELOW_PUBLIC,
     "airflow": FACE,
     "prefect": FACE,

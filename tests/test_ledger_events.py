@@ -129,6 +129,31 @@ def test_a_bucket_is_its_own_namespace(tmp_path: Path) -> None:
     assert (event["inputs"][0]["namespace"], event["inputs"][0]["name"]) == ("s3://bucket", "in/p")
 
 
+def test_credentials_of_the_environment_are_hidden(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secrets = {
+        "A_TOKEN": "abcdefgh",
+        "B_TOKEN": "abcdefgh-REST",
+        "AIRFLOW__CORE__FERNET_KEY": "fernetfernet",
+        "AIRFLOW_CONN_DB": "host/db/user",
+        "MYSQL_PWD": "mysqlmysql",
+        "SSH_PASSPHRASE": "passphrase",
+        "GITHUB_PAT": "patpatpat",
+    }
+    for name, value in {**secrets, "PWD": "/home/somebody", "COMPAT": "compatible"}.items():
+        monkeypatch.setenv(name, value)
+    text = f"{' '.join(secrets.values())} /home/somebody compatible\nAuthorization: Token sometoken"
+
+    event = record_in(tmp_path, Settings(), state="FAIL", error=text)
+
+    message = event["run"]["facets"]["errorMessage"]["message"]
+    assert (
+        message
+        == f"{' '.join('***' for _ in secrets)} /home/somebody compatible\nAuthorization: ***"
+    )
+
+
 def test_a_failed_run_says_why_without_credentials(tmp_path: Path) -> None:
     settings = Settings(
         s3=S3Settings(access_key_id="my-key-id", secret_access_key="my//secret+key"),
@@ -136,7 +161,7 @@ def test_a_failed_run_says_why_without_credentials(tmp_path: Path) -> None:
     )
     error = ValueError(
         "my//secret+key my-session my-key-id https://user:hunter2@host/x?X-Amz-Signature=hunter2&a=b"
-        ' password=\'hunter2\' {"api_key": "hunter2"} Authorization: Bearer hunter2'
+        ' password=\'hunter2\' {"api_key": "hunter2"} Authorization: Bearer hunter2\n'
         " AKIAABCDEFGHIJKLMNOP https://hunter2@github.com s3://bucket/key stays"
     )
 

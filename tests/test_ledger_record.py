@@ -16,7 +16,7 @@ import pytest
 
 from demo.seaweedfs import SeaweedFS
 from t4_ops.errors import StorageError
-from t4_ops.ledger import Input, Output, RecordedEvent, RunInfo, events_for, record
+from t4_ops.ledger import Input, Output, RecordedEvent, RunInfo, record
 from t4_ops.settings import LineageMode, Settings
 from t4_ops.storage import Store, open_store
 from tests.ledger_support import (
@@ -24,6 +24,7 @@ from tests.ledger_support import (
     FaultyStore,
     check_event,
     check_schema,
+    events_for,
     no_server,
     note,
     record_one,

@@ -14,10 +14,16 @@ from pathlib import Path
 import pytest
 
 from t4_ops.errors import InvalidInputError
-from t4_ops.ledger import JobRun, RunInfo, current_run, use_run
+from t4_ops.ledger import JobRun, RunInfo, current
+from tests.ledger_support import use_run
 
 RUN_ID = "0192aaaa-bbbb-7ccc-8ddd-eeeeffff0000"
 PARENT = JobRun(run_id=RUN_ID, job_namespace="n", job_name="dag")
+
+
+def current_run() -> RunInfo | None:
+    gathered = current(mode="required")
+    return None if gathered is None else gathered.run
 
 
 def test_a_run_is_current_inside_its_block_only() -> None:
@@ -31,6 +37,22 @@ def test_a_run_is_current_inside_its_block_only() -> None:
             raise KeyError
         assert current_run() is outer
     assert current_run() is None
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("2024-W01-1T00:00+00:00", "2024-01-01T00:00:00+00:00"),
+        ("20240101T000000+0000", "2024-01-01T00:00:00+00:00"),
+        ("2024-01-01T00+00:00", "2024-01-01T00:00:00+00:00"),
+        ("2024-01-01T00:00:00.5-01:30", "2024-01-01T00:00:00.500000-01:30"),
+        ("2024-01-01T00:00:30+00:00:30", "2024-01-01T00:00:00+00:00"),
+    ],
+)
+def test_a_nominal_time_is_kept_as_openlineage_writes_it(given: str, kept: str) -> None:
+    run = RunInfo(run_id=RUN_ID, job_namespace="n", job_name="j", nominal_time=given)
+
+    assert run.nominal_time == kept
 
 
 def test_a_run_reaches_threads_that_carry_the_context() -> None:

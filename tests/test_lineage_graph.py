@@ -11,10 +11,11 @@ import pytest
 
 from demo.seaweedfs import SeaweedFS
 from t4_ops import lineage
-from t4_ops.errors import FormatError, InvalidInputError, NotFoundError, StorageError
+from t4_ops.errors import InvalidInputError, NotFoundError, StorageError
 from t4_ops.keys import PackageRef
 from t4_ops.ledger import Input, RunInfo
 from t4_ops.lineage import Node, Step
+from t4_ops.lineage.asking import MAX_REGISTRIES
 from t4_ops.settings import Settings
 from t4_ops.storage import open_store
 from tests.ledger_support import EVENTS, no_server, note, revision, stored_events
@@ -169,14 +170,75 @@ def test_a_registry_that_cannot_be_asked_is_named(tmp_path: Path) -> None:
     assert "refused" in answer.unread["s3://gone"]
 
 
+def test_a_folder_of_another_machine_is_named(tmp_path: Path) -> None:
+    far, out = revision("/no/such/machine", "w/far"), revision(tmp_path, "w/out")
+    note([far], [out])
+
+    answer = lineage.upstream(out)
+
+    assert found(answer) == ["w/out", "w/far"]
+    assert list(answer.unread) == ["file:///no/such/machine"]
+    # What the user has chosen may not be there yet.
+    settings = Settings(registry="/no/such/machine")
+    assert lineage.upstream(far, settings=settings).unread == {}
+
+
+def test_only_its_own_registry_is_asked_who_published_a_revision(tmp_path: Path) -> None:
+    refs = [revision(tmp_path / str(number), "w/p") for number in range(3)]
+    for before, after in pairwise(refs):
+        note([before], [after])
+    (tmp_path / "0").mkdir()
+
+    with no_server() as s3:
+        settings = Settings(s3=s3, registry="s3://gone")
+        above = lineage.upstream(refs[-1], settings=settings)
+        below = lineage.downstream(refs[-1], settings=settings)
+
+    assert [node.ref for node in above.walk()] == refs[::-1]
+    assert above.unread == {}
+    assert list(below.unread) == ["s3://gone"]
+
+
+def test_so_many_registries_are_asked_who_read_something(tmp_path: Path) -> None:
+    raw = revision(tmp_path, "w/raw")
+    outs = [revision(tmp_path / str(number), "w/out") for number in range(MAX_REGISTRIES + 2)]
+    note([raw], [revision(tmp_path, "w/first"), *outs])
+
+    answer = lineage.downstream(raw)
+
+    assert len(found(answer)) == 2 + len(outs)
+    assert list(answer.unread) == [out.registry for out in outs[MAX_REGISTRIES:]]
+    registries = [out.registry for out in outs]
+    assert lineage.downstream(raw, registries=registries).unread == {}
+
+
 def test_a_damaged_event_is_named(tmp_path: Path) -> None:
     target = revision(tmp_path, "w/out")
     done = note([SOURCE], [target])
     key = f"{EVENTS}{done.event_id}.json"
     open_store(str(tmp_path), Settings()).write(key, b"{")
 
-    with pytest.raises(FormatError, match=done.event_id):
-        lineage.upstream(target)
+    note([revision(tmp_path, "w/raw")], [target])
+
+    answer = lineage.upstream(target)
+
+    # What the others say still counts.
+    assert found(answer) == ["w/out", "w/raw"]
+    (unread,) = answer.unread
+    assert unread == f"{target.registry}/{key}"
+    assert done.event_id in lineage.render(answer)
+
+
+def test_a_damaged_event_is_read_from_another_registry_that_has_it(tmp_path: Path) -> None:
+    here, there = revision(tmp_path / "a", "w/p"), revision(tmp_path / "b", "w/p")
+    done = note([SOURCE], [here, there])
+    key = f"{EVENTS}{done.event_id}.json"
+    open_store(here.registry, Settings()).write(key, b"{")
+
+    answer = lineage.upstream(here, registries=[there.registry])
+
+    assert found(answer) == ["w/p", SOURCE.name]
+    assert answer.unread == {}
 
 
 def test_a_marker_without_its_event_is_ignored(tmp_path: Path) -> None:
@@ -225,7 +287,8 @@ def test_what_no_question_can_be_about_is_refused(about: object) -> None:
 def test_a_question_names_a_revision_in_many_ways(tmp_path: Path) -> None:
     _, out = chain(tmp_path, "w/raw", "w/out")
 
-    for about in (out, out.uri, out.to_dict(), Input.of_ref(out)):
+    by_hand = Input("file", f"{tmp_path}/w/out", out.top_hash)
+    for about in (out, out.uri, out.to_dict(), Input.of_ref(out), by_hand):
         assert found(lineage.upstream(about)) == ["w/out", "w/raw"]
     with pytest.raises(InvalidInputError):
         lineage.upstream(out, depth=-1)

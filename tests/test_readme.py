@@ -21,8 +21,10 @@ def blocks() -> list[str]:
 def test_the_walkthrough_runs_verbatim(tmp_path: Path) -> None:
     walkthrough = blocks()[0]
     assert "t4.Package.install" in walkthrough
+    # It goes on where the walkthrough ends.
+    (goes_on,) = [block for block in blocks() if "lineage.run" in block]
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", walkthrough],
+        [sys.executable, "-W", "error", "-c", walkthrough + goes_on],
         cwd=tmp_path,
         env={**os.environ, "T4_REGISTRY": str(tmp_path / "default")},
         capture_output=True,
@@ -32,6 +34,7 @@ def test_the_walkthrough_runs_verbatim(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "rain.parquet" in done.stdout
+    assert "shared-registry/weather/raw@" in done.stdout
     assert (tmp_path / "copy" / "README.md").read_text() == "# Observations\n"
 
 

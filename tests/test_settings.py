@@ -186,6 +186,7 @@ def test_installs_are_noted_in_a_folder(tmp_path: Path, monkeypatch: pytest.Monk
         ("[s3]\nread_timeout_s = 0", "read_timeout_s is 0: it must be above 0"),
         ("[s3]\nconnect_timeout_s = nan", "connect_timeout_s is nan"),
         ("[s3]\nmax_attempts = 0", "max_attempts is 0"),
+        ("lineage_timeout_s = 1e12", "lineage_timeout_s is .* at most"),
         ("[s3]\naddressing_style = 'dns'", "choose one of"),
         ("[s3]\nendpoint_url = 'localhost:9000'", "http://host"),
         ("[s3]\naccess_key_id = 'x'", "must be given together"),

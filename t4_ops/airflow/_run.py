@@ -12,7 +12,7 @@ from airflow.sdk import Context, conf
 from airflow.sdk.exceptions import AirflowFailException
 
 from t4_ops.errors import InvalidInputError, StorageError, T4Error
-from t4_ops.operations import JobRun, RunInfo
+from t4_ops.operations import CodeLocation, JobRun, RunInfo, code_of, code_of_file
 
 _FLAGS: Final = {"true": True, "false": False}
 
@@ -45,7 +45,15 @@ def run_info(context: Context) -> RunInfo:
         attempt=ti.try_number,
         engine="airflow",
         engine_version=airflow_version,
+        code=_code(context),
     )
+
+
+def _code(context: Context) -> CodeLocation | None:
+    """Return where a task's function is, else the DAG's file."""
+    found = code_of(getattr(context.get("task"), "python_callable", None))
+    dag_file = getattr(context.get("dag"), "fileloc", None)
+    return found or (code_of_file(dag_file) if dag_file else None)
 
 
 def job_namespace() -> str:

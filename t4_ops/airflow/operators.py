@@ -19,10 +19,19 @@ from airflow.sdk import BaseOperator, Context, XComArg
 
 from t4_ops import Settings, load_settings, operations
 from t4_ops.airflow._run import airflow_errors, flag, run_info
-from t4_ops.operations import InputLike, PackageLike, RunInfo, Sources, StepResult
+from t4_ops.operations import (
+    ColumnLineageLike,
+    InputLike,
+    PackageLike,
+    RunInfo,
+    Sources,
+    StepResult,
+)
 
 PackageArg: TypeAlias = PackageLike | XComArg
 """A step's result (`op.output`), a template that renders to one, a URI, or `ns/name[@hash]`."""
+ColumnLineageArg: TypeAlias = ColumnLineageLike | XComArg | None
+"""A column to one or several `(input, column)` pairs, where an input may be `install.output`."""
 InputsArg: TypeAlias = InputLike | XComArg | Iterable[InputLike | XComArg] | None
 """One or several of: a step's result, a package URI, OpenLineage `namespace` and `name`; or a
 template that renders to such."""
@@ -89,11 +98,25 @@ class BuildPackageOperator(_PackageOperator):
         message: What changed; part of the top hash.
         inputs: What the files were made from, for lineage: `install.output`, package URIs, or
             `{"namespace": ..., "name": ...}` for other sources.
+        column_lineage: What the columns of the package's table were made from: column to one or
+            several `(input, column)` pairs, such as `{"total": [(install.output, "amount")]}`.
         **kwargs: Arguments of every operator, such as `task_id` and `retries`.
     """
 
-    template_fields: Sequence[str] = ("name", "source", "registry", "meta", "message", "inputs")
-    template_fields_renderers: ClassVar[dict[str, str]] = {"meta": "json", "inputs": "json"}
+    template_fields: Sequence[str] = (
+        "name",
+        "source",
+        "registry",
+        "meta",
+        "message",
+        "inputs",
+        "column_lineage",
+    )
+    template_fields_renderers: ClassVar[dict[str, str]] = {
+        "meta": "json",
+        "inputs": "json",
+        "column_lineage": "json",
+    }
 
     def __init__(
         self,
@@ -104,6 +127,7 @@ class BuildPackageOperator(_PackageOperator):
         meta: Mapping[str, Any] | XComArg | None = None,
         message: str | XComArg | None = None,
         inputs: InputsArg = None,
+        column_lineage: ColumnLineageArg = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -113,6 +137,7 @@ class BuildPackageOperator(_PackageOperator):
         self.meta: Any = meta
         self.message: Any = message
         self.inputs: Any = inputs
+        self.column_lineage: Any = column_lineage
 
     def _step(self, run: RunInfo, settings: Settings, stop: threading.Event) -> StepResult:
         return operations.build(
@@ -122,6 +147,7 @@ class BuildPackageOperator(_PackageOperator):
             meta=self.meta,
             message=self.message,
             inputs=self.inputs,
+            column_lineage=self.column_lineage,
             run=run,
             settings=settings,
             stop=stop,
@@ -141,6 +167,7 @@ class PushPackageOperator(_PackageOperator):
             places.
         force: Replace whatever `latest` holds.
         inputs: What it was made from, besides what the given step's result says.
+        column_lineage: What the columns of its table were made from, as for the build.
         **kwargs: Arguments of every operator, such as `task_id` and `retries`.
     """
 
@@ -152,8 +179,13 @@ class PushPackageOperator(_PackageOperator):
         "dest",
         "force",
         "inputs",
+        "column_lineage",
     )
-    template_fields_renderers: ClassVar[dict[str, str]] = {"package": "json", "inputs": "json"}
+    template_fields_renderers: ClassVar[dict[str, str]] = {
+        "package": "json",
+        "inputs": "json",
+        "column_lineage": "json",
+    }
 
     def __init__(
         self,
@@ -165,6 +197,7 @@ class PushPackageOperator(_PackageOperator):
         dest: str | XComArg | None = None,
         force: bool | str | XComArg = False,
         inputs: InputsArg = None,
+        column_lineage: ColumnLineageArg = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -175,6 +208,7 @@ class PushPackageOperator(_PackageOperator):
         self.dest: Any = dest
         self.force: Any = force
         self.inputs: Any = inputs
+        self.column_lineage: Any = column_lineage
 
     def _step(self, run: RunInfo, settings: Settings, stop: threading.Event) -> StepResult:
         return operations.push(
@@ -185,6 +219,7 @@ class PushPackageOperator(_PackageOperator):
             dest=self.dest or None,
             force=flag(self.force, "force"),
             inputs=self.inputs,
+            column_lineage=self.column_lineage,
             run=run,
             settings=settings,
             stop=stop,

@@ -15,14 +15,17 @@ from t4_ops.formats.codec import (
 )
 from t4_ops.formats.compression import decompress
 from t4_ops.formats.handlers import register
+from t4_ops.formats.parquet_columns import ParquetColumn, parquet_columns
 
 __all__ = [
     "DEFAULT_MAX_SIZE_BYTES",
     "FormatHandler",
+    "ParquetColumn",
     "Serialized",
     "decompress",
     "deserialize",
     "is_serializable",
+    "parquet_columns",
     "register",
     "serialize",
 ]

@@ -13,30 +13,62 @@ hash, `unversioned`, or the SHA-256 of another version. Markers are written firs
 last, each created once: a marker without its event says nothing.
 """
 
+from t4_ops.ledger.code import CodeLocation, code_of, code_of_file
+from t4_ops.ledger.column_lineage import ColumnLineageLike, parse_column_lineage
+from t4_ops.ledger.columns import Column, ColumnLineage, ColumnSource
+from t4_ops.ledger.current import current, enter, internal, leave, note_read
 from t4_ops.ledger.datasets import MAX_INPUTS, Input, InputLike, Output, parse_inputs
 from t4_ops.ledger.events import State
+from t4_ops.ledger.finding import Orchestrator, Outcome, Sender, outcome_of
+from t4_ops.ledger.gathering import Gathered
 from t4_ops.ledger.layout import Role
-from t4_ops.ledger.reading import Event, events_for, merge_runs, read_event
-from t4_ops.ledger.runs import JobRun, RunInfo, current_run, use_run
+from t4_ops.ledger.parsing import Event
+from t4_ops.ledger.publishing import close, note_fetched, note_published
+from t4_ops.ledger.reading import event_ids_for, merge_runs, oldest_first, read_event
+from t4_ops.ledger.repairing import GRACE_S, Repair, repair
+from t4_ops.ledger.runs import JobRun, RunInfo
 from t4_ops.ledger.writing import RecordedEvent, StoreOpener, record
 
 __all__ = [
+    "GRACE_S",
     "MAX_INPUTS",
+    "CodeLocation",
+    "Column",
+    "ColumnLineage",
+    "ColumnLineageLike",
+    "ColumnSource",
     "Event",
+    "Gathered",
     "Input",
     "InputLike",
     "JobRun",
+    "Orchestrator",
+    "Outcome",
     "Output",
     "RecordedEvent",
+    "Repair",
     "Role",
     "RunInfo",
+    "Sender",
     "State",
     "StoreOpener",
-    "current_run",
-    "events_for",
+    "close",
+    "code_of",
+    "code_of_file",
+    "current",
+    "enter",
+    "event_ids_for",
+    "internal",
+    "leave",
     "merge_runs",
+    "note_fetched",
+    "note_published",
+    "note_read",
+    "oldest_first",
+    "outcome_of",
+    "parse_column_lineage",
     "parse_inputs",
     "read_event",
     "record",
-    "use_run",
+    "repair",
 ]

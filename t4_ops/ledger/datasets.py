@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias, cast
 
 from t4_ops.errors import InvalidInputError
 from t4_ops.keys import Dataset, PackageRef, PackageUri, PhysicalKey, dataset_of, is_top_hash
+from t4_ops.ledger.columns import Column, ColumnLineage
 from t4_ops.ledger.text import required_text
 
 MAX_INPUTS: Final = 20_000
-"""Most inputs of one run; an event of so many stays below the size readers accept."""
+"""Most inputs of one run; an event names fewer, or less of each, where it would grow too large."""
 # Linux's longest path; S3 keys are shorter.
 _NAME_MAX_BYTES: Final = 4096
 _NAMESPACE_MAX_BYTES: Final = 1024
@@ -29,6 +30,8 @@ class Input:
         version: Version read; the top hash for packages. None: unknown.
         registry: Normalised registry when it is a package, else None.
         package: Package name when it is a package, else None.
+        paths: Keys and directories (ending in `/`) of the package that were read; empty: all of it,
+            or nobody knows. Two inputs that differ in this only are equal.
     """
 
     namespace: str
@@ -36,6 +39,7 @@ class Input:
     version: str | None = None
     registry: str | None = None
     package: str | None = None
+    paths: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         """Check the parts.
@@ -49,10 +53,12 @@ class Input:
             required_text(self.version, "the version of a dataset", _VERSION_MAX_BYTES)
 
     @classmethod
-    def of_ref(cls, ref: PackageRef) -> Input:
-        """Return the input for a revision."""
+    def of_ref(cls, ref: PackageRef, paths: Iterable[str] = ()) -> Input:
+        """Return the input for a revision, or for some paths of it."""
         dataset = dataset_of(ref.registry, ref.name)
-        return cls(dataset.namespace, dataset.name, ref.top_hash, ref.registry, ref.name)
+        return cls(
+            dataset.namespace, dataset.name, ref.top_hash, ref.registry, ref.name, tuple(paths)
+        )
 
     @classmethod
     def of_dataset(cls, namespace: str, name: str, version: str | None = None) -> Input:
@@ -101,7 +107,7 @@ class Input:
         if ref is not None:
             return ref.to_dict()
         known = zip(_DATASET_FIELDS, (*self.dataset, self.version), strict=True)
-        return {field: value for field, value in known if value is not None}
+        return {name: value for name, value in known if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +121,8 @@ class Output:
         changed: False if the step found its work done.
         message: The package's message.
         parent: Top hash that `latest` held before; None: there was none.
+        columns: Columns of the table in it, where that is cheap to know.
+        column_lineage: What its columns were made from, where the user says so.
     """
 
     ref: PackageRef
@@ -123,6 +131,21 @@ class Output:
     changed: bool = True
     message: str | None = None
     parent: str | None = None
+    columns: tuple[Column, ...] = ()
+    column_lineage: ColumnLineage = ()
+
+
+def merged_inputs(inputs: Iterable[Input]) -> tuple[Input, ...]:
+    """Return each input once, with all its paths that were read; none stands for all of it."""
+    found: dict[Input, Input] = {}
+    for item in inputs:
+        before = found.get(item)
+        if before is None:
+            found[item] = item
+        elif before.paths:
+            paths = (*before.paths, *item.paths) if item.paths else ()
+            found[item] = replace(item, paths=tuple(dict.fromkeys(paths)))
+    return tuple(found.values())
 
 
 InputLike: TypeAlias = PackageRef | Input | str | Mapping[str, object]
@@ -146,7 +169,7 @@ def parse_inputs(values: InputLike | Iterable[InputLike] | None) -> tuple[Input,
         values = (values,)
     if not isinstance(values, Iterable):
         raise _no_input(values)
-    found = tuple(dict.fromkeys(_parse(value) for value in values))
+    found = merged_inputs(_parse(value) for value in values)
     if len(found) > MAX_INPUTS:
         raise InvalidInputError(
             f"{len(found)} inputs are more than {MAX_INPUTS}: name the packages or folders that"

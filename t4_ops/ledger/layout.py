@@ -17,13 +17,21 @@ _ROOT: Final = ".t4/v1/lineage/"
 _EVENT_ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _UNVERSIONED: Final = "unversioned"
 
+EVENTS_PREFIX: Final = f"{_ROOT}events/"
+"""Where events are stored."""
+
 Role = Literal["outputs", "inputs"]
 """On which side of a run a dataset stands."""
 
 
 def event_key(event_id: str) -> str:
     """Return where an event is stored."""
-    return f"{_ROOT}events/{event_id}.json"
+    return f"{EVENTS_PREFIX}{event_id}.json"
+
+
+def markers_prefix(role: Role) -> str:
+    """Return where all markers of a role lie."""
+    return f"{_ROOT}{role}/"
 
 
 def marker_prefix(role: Role, dataset: Dataset, version: str | None) -> str:
@@ -37,7 +45,7 @@ def marker_prefix(role: Role, dataset: Dataset, version: str | None) -> str:
         part = _UNVERSIONED
     else:
         part = version if is_top_hash(version) else _digest(version)
-    return f"{_ROOT}{role}/{place}/{part}/"
+    return f"{markers_prefix(role)}{place}/{part}/"
 
 
 def _digest(text: str) -> str:
@@ -66,9 +74,9 @@ def derive_event_id(
 
     The same statement has the same id, in any order and at any time, so a repeat is a no-op. Inputs
     count too: a second publication of the same revision with another input is another edge, and
-    readers merge events by run.
+    readers merge events by run. So do the paths of an input of which a part was read.
     """
-    read = sorted({(i.namespace, i.name, i.version or "") for i in inputs})
+    read = sorted({(i.namespace, i.name, i.version or "", *i.paths) for i in inputs})
     written = sorted({(o.ref.registry, o.ref.name, o.ref.top_hash) for o in outputs})
     statement = json.dumps([run.attempt, state, written, read], separators=(",", ":"))
     return str(uuid.uuid5(uuid.UUID(run.run_id), statement))

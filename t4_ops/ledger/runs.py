@@ -1,19 +1,17 @@
-"""The run that reads and writes: who it is, and which one is current."""
+"""The run that reads and writes: who it is."""
 
 from __future__ import annotations
 
 import platform
 import sys
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 from t4_ops.errors import InvalidInputError
+from t4_ops.ledger.code import CodeLocation, code_of_file
 from t4_ops.ledger.text import clean, required_text
 
 DEFAULT_NAMESPACE: Final = "t4_ops"
@@ -21,8 +19,6 @@ DEFAULT_NAMESPACE: Final = "t4_ops"
 # Long enough for any `dag_id.task_id` (250 characters each) and flow name.
 _JOB_MAX_BYTES: Final = 2048
 _JOB_MAX_CHARS: Final = 256
-
-_current: ContextVar[RunInfo | None] = ContextVar("t4_ops_run", default=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +51,7 @@ class JobRun:
 
 @dataclass(frozen=True, kw_only=True)
 class RunInfo(JobRun):
-    """A run as the ledger records it; every field is a JSON value or a `JobRun`.
+    """A run as the ledger records it; `dataclasses.asdict` makes plain JSON of it.
 
     Attributes:
         parent: The run that started this one, such as the DAG run of a task.
@@ -64,6 +60,7 @@ class RunInfo(JobRun):
         attempt: Which try this is, from 1.
         engine: What runs it: `airflow`, `prefect`, `python`.
         engine_version: Its version.
+        code: Where its code is.
     """
 
     parent: JobRun | None = None
@@ -72,6 +69,7 @@ class RunInfo(JobRun):
     attempt: int = 1
     engine: str | None = None
     engine_version: str | None = None
+    code: CodeLocation | None = None
 
     def __post_init__(self) -> None:
         """Check and normalise.
@@ -85,31 +83,77 @@ class RunInfo(JobRun):
         if self.attempt < 1:
             raise InvalidInputError(f"attempt is {self.attempt}: the first try is 1")
         if self.nominal_time is not None:
-            _check_time(self.nominal_time)
+            object.__setattr__(self, "nominal_time", _date_time(self.nominal_time))
 
     @classmethod
-    def here(cls, job_name: str | None = None) -> RunInfo:
+    def here(
+        cls,
+        job_name: str | None = None,
+        *,
+        namespace: str | None = None,
+        code: CodeLocation | None = None,
+    ) -> RunInfo:
         """Return a new run of this program, for when no orchestrator runs it.
 
         Args:
             job_name: Name of the job; the script's file name unless given.
+            namespace: Namespace of the job; `t4_ops` unless given.
+            code: Where its code is; the script unless given.
         """
         return cls(
             run_id=str(uuid.uuid4()),
-            job_namespace=DEFAULT_NAMESPACE,
+            job_namespace=namespace or DEFAULT_NAMESPACE,
             job_name=job_name or _program_name(),
             engine="python",
             engine_version=platform.python_version(),
+            code=code or _program_code(),
         )
 
+    def child(
+        self, job_name: str, *, namespace: str | None = None, code: CodeLocation | None = None
+    ) -> RunInfo:
+        """Return a new run inside this one.
 
-def _check_time(text: str) -> None:
+        Args:
+            job_name: Name of its job.
+            namespace: Namespace of its job; this run's unless given.
+            code: Where its code is.
+        """
+        parent = self.job_run
+        return replace(
+            self,
+            run_id=str(uuid.uuid4()),
+            job_namespace=namespace or self.job_namespace,
+            job_name=job_name,
+            parent=parent,
+            # A run with a parent but no root does not know what is above.
+            root=self.root if self.parent is not None else parent,
+            code=code,
+        )
+
+    @property
+    def job_run(self) -> JobRun:
+        """The run and its job, and nothing else."""
+        return JobRun(run_id=self.run_id, job_namespace=self.job_namespace, job_name=self.job_name)
+
+
+def _date_time(text: str) -> str:
+    """Return a time as RFC 3339 writes it, which OpenLineage wants; ISO 8601 has more forms."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as exc:
         raise InvalidInputError(f"nominal time {text!r} is no ISO 8601 date and time") from exc
     if moment.tzinfo is None or "T" not in text.upper():
         raise InvalidInputError(f"nominal time {text!r} needs a time and an offset from UTC")
+    offset = moment.utcoffset() or timedelta()
+    # RFC 3339 has no seconds in an offset.
+    return (moment if offset.total_seconds() % 60 == 0 else moment.astimezone(UTC)).isoformat()
+
+
+def _program_code() -> CodeLocation | None:
+    # Not `sys.argv[0]`, which is relative to a folder that the program may have left since.
+    path = getattr(sys.modules.get("__main__"), "__file__", None)
+    return code_of_file(path) if path else None
 
 
 def _program_name() -> str:
@@ -117,18 +161,3 @@ def _program_name() -> str:
     # `python -m package` runs package/__main__.py; `python -c` and a prompt have no file.
     name = path.parent.name if path.name == "__main__.py" else path.name
     return clean(name, _JOB_MAX_CHARS) if name and name != "-c" else "python"
-
-
-def current_run() -> RunInfo | None:
-    """Return the run that this code is part of, if one was set around it."""
-    return _current.get()
-
-
-@contextmanager
-def use_run(run: RunInfo) -> Iterator[RunInfo]:
-    """Make a run the current one inside a `with` block."""
-    token = _current.set(run)
-    try:
-        yield run
-    finally:
-        _current.reset(token)

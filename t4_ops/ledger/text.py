@@ -20,8 +20,12 @@ _SIGNED: Final = re.compile(
 )
 _NAMED: Final = re.compile(
     r"((?:password|passwd|secret|token|api_?key|access_?key|authorization)[\w-]{0,40}[\"']?"
-    r"\s{0,5}[=:]\s{0,5}(?:bearer\s|basic\s)?)(?:\"[^\"]*\"|'[^']*'|[^\s,;&]+)",
+    r"\s{0,5}[=:]\s{0,5}(?:(?:bearer|basic|token)\s)?)(?:\"[^\"]*\"|'[^']*'|[^\s,;&]+)",
     re.IGNORECASE,
+)
+# Schemes differ (`Basic`, `Token`, `AWS4-HMAC-SHA256 ...`): all of the header is hidden.
+_HEADER: Final = re.compile(
+    r"(authorization[\"']?\s{0,5}:\s{0,5})(?:\"[^\"\r\n]*\"|'[^'\r\n]*'|[^\r\n]+)", re.IGNORECASE
 )
 # AWS's own prefixes of access key ids.
 _KEY_ID: Final = re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b")
@@ -37,11 +41,13 @@ def clean(text: str, max_chars: int, secrets: Iterable[str] = ()) -> str:
         max_chars: Characters to keep; a longer text ends in an ellipsis.
         secrets: Credentials in use, hidden wherever they occur.
     """
-    for secret in secrets:
+    # One may be a part of another: the longest first.
+    for secret in sorted(set(secrets), key=len, reverse=True):
         if len(secret) >= _MIN_SECRET_CHARS:
             text = text.replace(secret, _HIDDEN)
     text = _USERINFO.sub(f"{_HIDDEN}@", text)
     text = _SIGNED.sub(rf"\g<1>{_HIDDEN}", text)
+    text = _HEADER.sub(rf"\g<1>{_HIDDEN}", text)
     text = _NAMED.sub(rf"\g<1>{_HIDDEN}", text)
     text = _KEY_ID.sub(_HIDDEN, text)
     text = text.encode("utf-8", errors="replace").decode()

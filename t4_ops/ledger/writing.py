@@ -6,17 +6,19 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Final, TypeAlias, TypeVar, get_args
 
-from t4_ops.errors import InvalidInputError, NotFoundError, StorageError, T4Error
-from t4_ops.ledger.datasets import Input, Output
-from t4_ops.ledger.events import State, build_event
+from t4_ops.errors import InvalidInputError, NotFoundError, StorageError
+from t4_ops.ledger.credentials import secrets_in, secrets_of
+from t4_ops.ledger.datasets import MAX_INPUTS, Input, Output, merged_inputs
+from t4_ops.ledger.emitting import send
+from t4_ops.ledger.events import BuiltEvent, State, Statement, build_event, fitted
 from t4_ops.ledger.layout import derive_event_id, event_key, marker_keys
 from t4_ops.ledger.runs import RunInfo
+from t4_ops.ledger.text import clean
 from t4_ops.settings import Settings
 from t4_ops.storage import PreconditionFailedError, Store
 
@@ -25,6 +27,9 @@ _log = logging.getLogger("t4_ops.lineage")
 # Stores retry by themselves; these rounds, 0.7 s at most, bridge a short outage on top.
 _ATTEMPTS: Final = 4
 _BACKOFF_S: Final = 0.1
+# Markers this old may have been taken for those of a dead writer; far below any sensible grace.
+_MARKER_LIFE_S: Final = 300.0
+_REASON_MAX_CHARS: Final = 1000
 
 _T = TypeVar("_T")
 StoreOpener: TypeAlias = Callable[[str, Settings], Store]
@@ -37,10 +42,12 @@ class RecordedEvent:
     Attributes:
         event_id: Its derived id.
         registries: The registries that hold it now.
+        more_event_ids: Those of further events, where one would have become too large.
     """
 
     event_id: str
     registries: tuple[str, ...]
+    more_event_ids: tuple[str, ...] = ()
 
 
 def record(
@@ -53,11 +60,15 @@ def record(
     state: State = "COMPLETE",
     error: BaseException | str | None = None,
     event_time: datetime | None = None,
+    omitted_inputs: int = 0,
+    secrets: Iterable[str] = (),
 ) -> RecordedEvent:
     """Record that a run read `inputs` and published `outputs`; a repeat changes nothing.
 
     The event goes to the registry of each output. Without outputs it goes to
     `settings.lineage_registry`, else to the registries that were read, where we may write there.
+    Once it is there it is sent to the OpenLineage transport that the user has configured, if any.
+    What does not fit into one event is said by several, or left out (see `fitted`).
 
     Args:
         run: The run.
@@ -68,51 +79,74 @@ def record(
         state: How the run ended.
         error: Why it failed; credentials are hidden, the text is cut.
         event_time: When; now unless given.
+        omitted_inputs: How many inputs more there were than an event takes.
+        secrets: Credentials to hide, besides those of `settings` and of the environment.
 
     Raises:
         StorageError: `settings.lineage` is `required`, and a registry did not take the event after
             several tries.
-        InvalidInputError: The state is unknown, the time has no offset, or the event is too large.
+        InvalidInputError: The state is unknown, or `required` and the time has no offset.
     """
     if state not in get_args(State):
         raise InvalidInputError(f"state {state!r} is unknown: use one of {get_args(State)}")
-    read, written = tuple(dict.fromkeys(inputs)), tuple(dict.fromkeys(outputs))
-    event_id = derive_event_id(run, state, read, written)
-    if settings.lineage == "off":
-        return RecordedEvent(event_id, ())
-    data = build_event(
-        run,
-        read,
-        written,
-        state=state,
-        error=error,
-        event_time=event_time,
-        secrets=_secrets(settings),
+    read = merged_inputs(inputs)
+    statement = Statement(
+        read[:MAX_INPUTS],
+        tuple(dict.fromkeys(outputs)),
+        omitted_inputs + len(read[MAX_INPUTS:]),
     )
-    markers = marker_keys(event_id, read, written)
-    registries, must_hold = _destinations(read, written, settings)
+    if settings.lineage == "off":
+        return RecordedEvent(_id_of(run, state, statement), ())
+    hidden = {*secrets, *secrets_of(settings), *secrets_in()}
+    build = partial(
+        build_event, run, state=state, error=error, event_time=event_time, secrets=hidden
+    )
+    try:
+        parts = fitted(build, statement)
+    except Exception as exc:
+        if settings.lineage == "required":
+            raise
+        reason = clean(f"{type(exc).__name__}: {exc}", _REASON_MAX_CHARS, hidden)
+        _log.warning("lineage of run %s is not recorded: %s", run.run_id, reason)
+        return RecordedEvent(_id_of(run, state, statement), ())
+    done: dict[str, list[str]] = {}
+    for part, built in parts:
+        event_id = _id_of(run, state, part)
+        is_new, done[event_id] = _write(event_id, part, built, settings, open_store)
+        if is_new or not done[event_id]:
+            send(built.event, run, timeout_s=settings.lineage_timeout_s, secrets=hidden)
+    first, *more = done
+    held = tuple(dict.fromkeys(registry for found in done.values() for registry in found))
+    return RecordedEvent(first, held, tuple(more))
+
+
+def _id_of(run: RunInfo, state: State, statement: Statement) -> str:
+    return derive_event_id(run, state, statement.inputs, statement.outputs)
+
+
+def _write(
+    event_id: str,
+    statement: Statement,
+    built: BuiltEvent,
+    settings: Settings,
+    open_store: StoreOpener,
+) -> tuple[bool, list[str]]:
+    """Write one event into its registries; return whether it is new and which hold it."""
+    markers = marker_keys(event_id, statement.inputs, statement.outputs)
+    registries, must_hold = _destinations(statement.inputs, statement.outputs, settings)
     held: list[str] = []
-    failures: dict[str, T4Error] = {}
+    failures: dict[str, Exception] = {}
+    is_new = not registries
     for registry in registries:
         try:
             store = _retried(partial(open_store, registry, settings))
-            _put(store, event_id, data, markers, settings.workers)
+            is_new |= _put(store, event_id, built.data, markers, settings.workers)
             held.append(registry)
-        except T4Error as exc:
+        except Exception as exc:  # noqa: BLE001 (a warning or the cause of an error, see _report)
             failures[registry] = exc
     if failures:
         _report(event_id, failures, is_required=must_hold and settings.lineage == "required")
-    return RecordedEvent(event_id, tuple(held))
-
-
-def _secrets(settings: Settings) -> list[str]:
-    known = [settings.s3, *(s3 for _, s3 in settings.registries)]
-    values = [
-        value
-        for s3 in known
-        for value in (s3.secret_access_key, s3.session_token, s3.access_key_id, s3.proxy_url)
-    ]
-    return [value for value in values if value]
+    return is_new, held
 
 
 def _destinations(
@@ -126,15 +160,31 @@ def _destinations(
     return list(dict.fromkeys(item.registry for item in inputs if item.registry)), False
 
 
-def _put(store: Store, event_id: str, data: bytes, markers: Sequence[str], workers: int) -> None:
-    """Write the markers, then the event: whoever finds a marker may find no event, never half."""
+def _put(store: Store, event_id: str, data: bytes, markers: Sequence[str], workers: int) -> bool:
+    """Write the markers, then the event; return False if the event was there.
+
+    Whoever finds a marker may find no event, never half of one.
+    """
     key = event_key(event_id)
-    if _exists(store, key):
-        return
-    with ThreadPoolExecutor(max(1, min(workers, len(markers)))) as pool:
-        for _ in pool.map(lambda marker: _create(store, marker, b""), markers):
-            pass
+    was_there = _exists(store, key)
+    start = _clocks_s()
+    create = partial(store.create_empty, workers=workers)
+    # Also of an event that is there: its writer may have died before it made lost ones again.
+    there = _retried(partial(create, markers))
+    if was_there:
+        return False
     _create(store, key, data)
+    # `repair` removes old markers without an event: it may have met some while there was none.
+    is_late = any(now - then > _MARKER_LIFE_S for now, then in zip(_clocks_s(), start, strict=True))
+    endangered = markers if is_late else there
+    if endangered:
+        _retried(partial(create, endangered))
+    return True
+
+
+def _clocks_s() -> tuple[float, float]:
+    # The one stands still while the machine sleeps, the other may be set back.
+    return time.monotonic(), time.time()
 
 
 def _exists(store: Store, key: str) -> bool:
@@ -165,7 +215,7 @@ def _retried(call: Callable[[], _T]) -> _T:
     return call()
 
 
-def _report(event_id: str, failures: dict[str, T4Error], *, is_required: bool) -> None:
+def _report(event_id: str, failures: dict[str, Exception], *, is_required: bool) -> None:
     """Raise if the event had to be recorded, else say where it is missing."""
     if not is_required:
         for registry, exc in failures.items():

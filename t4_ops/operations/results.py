@@ -5,16 +5,25 @@ from __future__ import annotations
 import ast
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TypedDict
+from typing import Any, Final, TypedDict
 
 from t4_ops.errors import InvalidInputError
 from t4_ops.keys import PackageRef, PackageUri, RegistryLike, normalize_registry
-from t4_ops.ledger import Input, InputLike, parse_inputs
+from t4_ops.ledger import (
+    ColumnLineage,
+    ColumnLineageLike,
+    Input,
+    InputLike,
+    parse_column_lineage,
+    parse_inputs,
+)
 from t4_ops.package import open_registry
 from t4_ops.settings import Settings, load_settings
 
 PackageLike = PackageRef | PackageUri | Mapping[str, Any] | str
 """What names a revision: see `pinned`."""
+MAX_RESULT_INPUTS: Final = 1_000
+"""Most inputs that a result carries, some 200 kB: orchestrators keep results in their databases."""
 
 
 class StepResult(TypedDict):
@@ -25,7 +34,7 @@ class StepResult(TypedDict):
         registry: Normalised registry.
         name: Package name.
         top_hash: Full top hash.
-        inputs: What the revision was made from, for the lineage of the next step.
+        inputs: What the revision was made from, for the lineage of the next step; the first 1,000.
         files: Number of entries.
         size_bytes: Their size.
         changed: False if the step found its work done.
@@ -72,6 +81,26 @@ def inputs_of(values: InputLike | Iterable[InputLike] | None) -> tuple[Input, ..
         InvalidInputError: A value names no input.
     """
     return () if values is None else parse_inputs(list(_rendered(values)))
+
+
+def carried_inputs(values: Any) -> tuple[Input, ...]:
+    """Return the inputs that a step's result carries, however many: who records them counts them.
+
+    Raises:
+        InvalidInputError: A value names no input.
+    """
+    if values is None:
+        return ()
+    return tuple(item for value in _rendered(values) for item in parse_inputs(value))
+
+
+def columns_of(mapping: ColumnLineageLike | None) -> ColumnLineage:
+    """Return column lineage from what users give, or the text that templates make of its inputs.
+
+    Raises:
+        InvalidInputError: It is no such mapping.
+    """
+    return parse_column_lineage(mapping, as_given)
 
 
 def _rendered(values: Any) -> Iterator[Any]:

@@ -7,30 +7,40 @@ finds its work done says so.
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any
 
 from t4_ops.errors import InvalidInputError, NotFoundError
 from t4_ops.keys import PackageRef, PhysicalKey, RegistryLike, normalize_registry
-from t4_ops.ledger import Input, InputLike, Output, RunInfo, current_run, record
+from t4_ops.ledger import (
+    ColumnLineageLike,
+    Input,
+    InputLike,
+    Output,
+    RunInfo,
+    internal,
+    note_fetched,
+    note_published,
+)
 from t4_ops.operations.results import (
+    MAX_RESULT_INPUTS,
     InstallResult,
     PackageLike,
     StepResult,
     as_given,
+    carried_inputs,
+    columns_of,
     inputs_of,
     path_in,
     pinned,
 )
-from t4_ops.package import NOW, Expected, Package, Publication
+from t4_ops.package import NOW, Expected, Package, output_of, source_inputs
 from t4_ops.registry import ANYTHING
 from t4_ops.settings import Settings, load_settings
 from t4_ops.storage import open_store
-
-MAX_SOURCES: Final = 20
-"""Most folders, prefixes and objects that a build notes as inputs by itself."""
 
 Source = str | os.PathLike[str]
 Sources = Source | Mapping[str, Source]
@@ -44,6 +54,7 @@ def build(
     meta: Mapping[str, Any] | None = None,
     message: str | None = None,
     inputs: InputLike | Iterable[InputLike] | None = None,
+    column_lineage: ColumnLineageLike | None = None,
     expected: Expected = NOW,
     run: RunInfo | None = None,
     settings: Settings | None = None,
@@ -59,9 +70,12 @@ def build(
         meta: Metadata of the package.
         message: What changed; part of the top hash.
         inputs: What the files were made from: results of earlier steps, package URIs, or
-            OpenLineage namespace and name. The sources themselves are noted too.
+            OpenLineage namespace and name. The sources themselves are noted too, and what the run
+            has read.
+        column_lineage: What the columns of the package's table were made from: column to one or
+            several `(input, column)` pairs.
         expected: What `latest` must hold.
-        run: The run to record; None is the current one.
+        run: The run to record, unless a `lineage.run` is open; None is the current one.
         settings: Settings; None loads the user's.
         stop: Set from another thread to give up.
 
@@ -76,10 +90,13 @@ def build(
         _add(package, logical_key, place)
     if meta is not None:
         package.set_meta(meta)
-    known = [*inputs_of(inputs), *_source_inputs(package.sources)]
-    publication = package.publish_build(name, registry, message, expected=expected, stop=stop)
+    known = [*inputs_of(inputs), *source_inputs(package.sources)]
+    columns, made_from = package.table_columns(), columns_of(column_lineage)
+    with internal():
+        publication = package.publish_build(name, registry, message, expected=expected, stop=stop)
     url = normalize_registry(registry or settings.registry)
-    return _published(url, name, publication, known, run, settings)
+    ref = PackageRef(url, name, publication.published.top_hash)
+    return _published(output_of(ref, publication, columns, made_from), known, run, settings)
 
 
 def _sources(source: Sources) -> dict[str, Source]:
@@ -111,21 +128,6 @@ def _add(package: Package, logical_key: str, source: Source) -> None:
         package.set_dir(folder, source)
 
 
-def _source_inputs(urls: list[str]) -> list[Input]:
-    found = []
-    for url in urls[:MAX_SOURCES]:
-        key = PhysicalKey.parse(url)
-        if key.bucket is None:
-            found.append(Input.of_dataset("file", key.path))
-        elif key.path.rstrip("/"):
-            name = key.path.rstrip("/")
-            found.append(Input.of_dataset(f"s3://{key.bucket}", name, key.version_id))
-        else:
-            # A whole bucket: OpenLineage has no empty names, "/" is its form for a root.
-            found.append(Input.of_dataset(f"s3://{key.bucket}", "/"))
-    return found
-
-
 def push(
     package: PackageLike,
     *,
@@ -136,6 +138,7 @@ def push(
     force: bool = False,
     expected: Expected = NOW,
     inputs: InputLike | Iterable[InputLike] | None = None,
+    column_lineage: ColumnLineageLike | None = None,
     run: RunInfo | None = None,
     settings: Settings | None = None,
     stop: threading.Event | None = None,
@@ -151,8 +154,10 @@ def push(
         dest: Folder or prefix inside the registry for new objects; None: the usual places.
         force: Replace whatever `latest` holds, and bring objects again that the registry lost.
         expected: What `latest` must hold otherwise.
-        inputs: What it was made from, besides what the given step's result says.
-        run: The run to record; None is the current one.
+        inputs: What it was made from, besides what the given step's result says and what the run
+            has read.
+        column_lineage: What the columns of its table were made from, as `build` takes it.
+        run: The run to record, unless a `lineage.run` is open; None is the current one.
         settings: Settings; None loads the user's.
         stop: Set from another thread to give up.
 
@@ -165,19 +170,23 @@ def push(
     source = pinned(package, settings)
     target, name = normalize_registry(registry or settings.registry), name or source.name
     known = list(dict.fromkeys([*inputs_of(inputs), *_carried_inputs(package)]))
-    revision = Package.browse(source.name, source.registry, source.top_hash, settings=settings)
-    publication = revision.publish_push(
-        name, target, dest, message, expected=ANYTHING if force else expected, stop=stop
-    )
+    made_from = columns_of(column_lineage)
+    with internal():
+        revision = Package.browse(source.name, source.registry, source.top_hash, settings=settings)
+        columns = revision.table_columns()
+        publication = revision.publish_push(
+            name, target, dest, message, expected=ANYTHING if force else expected, stop=stop
+        )
     if source.identity != PackageRef(target, name, source.top_hash).identity:
         known.insert(0, Input.of_ref(source))
-    return _published(target, name, publication, known, run, settings)
+    ref = PackageRef(target, name, publication.published.top_hash)
+    return _published(output_of(ref, publication, columns, made_from), known, run, settings)
 
 
 def _carried_inputs(package: PackageLike) -> tuple[Input, ...]:
     """Return the inputs in a step's result, so that they reach the push on any worker."""
     given = as_given(package)
-    return inputs_of(given.get("inputs")) if isinstance(given, Mapping) else ()
+    return carried_inputs(given.get("inputs")) if isinstance(given, Mapping) else ()
 
 
 def install(
@@ -197,7 +206,7 @@ def install(
         dest: Folder; None is `<install_dir>/<ns>/<name>`.
         path: Only this file, or what lies below this directory; None: what a package URI says.
         registry: Where `ns/name` is; None is the default registry.
-        run: The run to record; None is the current one.
+        run: The run to record, unless a `lineage.run` is open; None is the current one.
         settings: Settings; None loads the user's.
         stop: Set from another thread to give up.
 
@@ -208,10 +217,12 @@ def install(
     settings = settings or load_settings()
     source = pinned(package, settings, registry)
     path = path or path_in(package)
-    installation = Package.install_revision(
-        source.name, source.registry, source.top_hash, dest, path, settings=settings, stop=stop
-    )
-    result = _read(source, installation.package, installation.written_files > 0, run, settings)
+    with internal():
+        installation = Package.install_revision(
+            source.name, source.registry, source.top_hash, dest, path, settings=settings, stop=stop
+        )
+    changed = installation.written_files > 0
+    result = _read(source, installation.package, changed, run, settings, installation.path)
     return InstallResult(**result, dest=installation.folder)
 
 
@@ -227,7 +238,7 @@ def browse(
     Args:
         package: A package URI, `ns/name[@hash]`, or a step's result.
         registry: Where `ns/name` is; None is the default registry.
-        run: The run to record; None is the current one.
+        run: The run to record, unless a `lineage.run` is open; None is the current one.
         settings: Settings; None loads the user's.
 
     Raises:
@@ -236,55 +247,45 @@ def browse(
     """
     settings = settings or load_settings()
     source = pinned(package, settings, registry)
-    revision = Package.browse(source.name, source.registry, source.top_hash, settings=settings)
+    with internal():
+        revision = Package.browse(source.name, source.registry, source.top_hash, settings=settings)
     return _read(source, revision, False, run, settings)
 
 
-def _run(run: RunInfo | None) -> RunInfo:
-    return run or current_run() or RunInfo.here()
-
-
 def _published(
-    registry: str,
-    name: str,
-    publication: Publication,
-    inputs: list[Input],
-    run: RunInfo | None,
-    settings: Settings,
+    output: Output, inputs: list[Input], run: RunInfo | None, settings: Settings
 ) -> StepResult:
     """Record what a step published and return its result."""
-    ref = PackageRef(registry, name, publication.published.top_hash)
-    # A revision is not made from itself, as a push beside its build would have it.
-    inputs = [item for item in inputs if item.ref != ref]
-    output = Output(
-        ref,
-        files=publication.files,
-        size_bytes=publication.size_bytes,
-        changed=publication.changed,
-        message=publication.manifest.header.get("message"),
-        parent=publication.published.previous,
+    known = note_published(
+        output, inputs, settings=settings, open_store=open_store, run=run, needs_run=False
     )
-    record(_run(run), inputs, [output], settings=settings, open_store=open_store)
-    return _result(ref, inputs, publication.files, publication.size_bytes, publication.changed)
+    files, size_bytes = output.files or 0, output.size_bytes or 0
+    return _result(output.ref, known, files, size_bytes, output.changed)
 
 
 def _read(
-    ref: PackageRef, package: Package, changed: bool, run: RunInfo | None, settings: Settings
+    ref: PackageRef,
+    package: Package,
+    changed: bool,
+    run: RunInfo | None,
+    settings: Settings,
+    path: str | None = None,
 ) -> StepResult:
     """Record what a step read and return its result."""
-    record(_run(run), [Input.of_ref(ref)], [], settings=settings, open_store=open_store)
-    return _result(ref, [], package.count_files(), package.size_bytes(), changed)
+    paths = () if path is None else (path,)
+    note_fetched(ref, paths, settings=settings, open_store=open_store, run=run)
+    return _result(ref, (), package.count_files(), package.size_bytes(), changed)
 
 
 def _result(
-    ref: PackageRef, inputs: list[Input], files: int, size_bytes: int, changed: bool
+    ref: PackageRef, inputs: Iterable[Input], files: int, size_bytes: int, changed: bool
 ) -> StepResult:
     return StepResult(
         uri=ref.uri,
         registry=ref.registry,
         name=ref.name,
         top_hash=ref.top_hash,
-        inputs=[item.to_dict() for item in inputs],
+        inputs=[item.to_dict() for item in itertools.islice(inputs, MAX_RESULT_INPUTS)],
         files=files,
         size_bytes=size_bytes,
         changed=changed,

@@ -4,6 +4,7 @@ from t4_ops.package.entry import PackageEntry
 from t4_ops.package.names import delete_package, list_package_versions, list_packages
 from t4_ops.package.package import Installation, Package, open_registry
 from t4_ops.package.publishing import NOW, Expected, Publication
+from t4_ops.package.recording import output_of, source_inputs
 
 __all__ = [
     "NOW",
@@ -16,4 +17,6 @@ __all__ = [
     "list_package_versions",
     "list_packages",
     "open_registry",
+    "output_of",
+    "source_inputs",
 ]

@@ -66,6 +66,8 @@ class PackageBase:
         if entry.payload is not None:
             self._contents.payloads[record.physical_key] = entry.payload
         self._contents.roots |= entry.roots
+        self._contents.adopt(record, entry.origin)
+        self._contents.adopt_sources(record, entry.contents)
         return record
 
     def _root_of_view(self) -> Self:

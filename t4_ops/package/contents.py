@@ -12,8 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from t4_ops.errors import InvalidInputError, NotFoundError
-from t4_ops.keys import Limits, tree_order, validate_logical_key
+from t4_ops.keys import Limits, PackageRef, tree_order, validate_logical_key
 from t4_ops.manifest import VERSION, Directory, Entry, Manifest, canonical_json
+from t4_ops.package.provenance import Provenance, Taken
 from t4_ops.transfer import Payload
 
 # Up to so many edits a new one is put in its place in the order; above, the order is made anew.
@@ -32,20 +33,22 @@ class Contents:
     Attributes:
         header: The manifest header.
         payloads: Objects that wait to be stored, by physical key.
-        sources: Folders, prefixes and single objects that entries came from, in order, for lineage.
         roots: Real paths of the folders that were scanned.
+        origin: The revision that the manifest below is.
     """
 
     def __init__(self, base: Manifest | None, limits: Limits) -> None:
-        self.sources: dict[str, None] = {}
         self.roots: set[str] = set()
+        self.origin: PackageRef | None = None
         self._limits = limits
+        self._provenance = Provenance()
         self.rebase(base)
 
     def rebase(self, base: Manifest | None) -> None:
         """Take a manifest as the base and forget all edits: they are in it, or not wanted."""
         self.header: dict[str, Any] = {"version": VERSION} if base is None else base.header
         self.payloads: dict[str, Payload] = {}
+        self._provenance.forget_entries()
         self._base = base
         self._edits: dict[str, Entry] = {}
         # How many edits, and directories with metadata, each directory has below it or is, so that
@@ -74,6 +77,67 @@ class Contents:
         # Compared as they are hashed: 1, 1.0 and true are equal in Python only.
         is_same = canonical_json([self.header, self._meta]) == canonical_json([base.header, metas])
         return base if is_same else None
+
+    # Where entries came from
+
+    def adopt(self, entry: Entry, taken: Taken | None) -> None:
+        """Remember where an entry of another package is from."""
+        if taken is not None:
+            self._provenance.take(entry, taken)
+
+    def taken_from(self, entry: Entry) -> Taken | None:
+        """Return the revision an entry is from, and its key there; None if it is from elsewhere."""
+        taken = self._provenance.taken(entry)
+        if taken is not None or self.origin is None or self._base is None:
+            return taken
+        key = entry.logical_key
+        if key in self._edits:
+            # Edited, but perhaps in its metadata only.
+            before = self._base.get(key)
+            if before is None or before.physical_key != entry.physical_key:
+                return None
+        return Taken(self.origin, key)
+
+    def revisions(self, prefix: str = "") -> dict[PackageRef, tuple[str, ...]]:
+        """Return the revisions that entries below a directory are from.
+
+        Each with the keys and directories there that they are from; none stands for all.
+        """
+        found: dict[PackageRef, dict[str, None]] = {}
+        for key in self._provenance.taken_keys(prefix):
+            entry = self.get(key)
+            taken = None if entry is None else self._provenance.taken(entry)
+            if taken is not None:
+                found.setdefault(taken.ref, {})[taken.logical_key] = None
+        revisions = {ref: tuple(keys) for ref, keys in found.items()}
+        if self.origin is not None and self._has_own(prefix):
+            own = (prefix,) if prefix else ()
+            revisions = {self.origin: own, **revisions}
+        return revisions
+
+    def _has_own(self, prefix: str) -> bool:
+        """Return whether an entry of the base is there as it was, but perhaps for its metadata."""
+        return any(
+            (taken := self.taken_from(entry)) is not None and taken.ref == self.origin
+            for entry in self.entries(prefix)
+        )
+
+    def add_source(self, url: str, *, is_folder: bool) -> None:
+        """Remember a folder, prefix or object that entries were set from."""
+        self._provenance.add_source(url, is_folder=is_folder)
+
+    def adopt_sources(self, entry: Entry, other: Contents) -> None:
+        """Remember what another package knows of where an entry was set from."""
+        self._provenance.add_sources_of(entry.physical_key, other._provenance)
+
+    def sources(self, prefix: str = "") -> list[str]:
+        """Return the folders, prefixes and objects that entries below a directory were set from.
+
+        What was built since is in the revision instead.
+        """
+        orders = self._edit_orders(prefix)
+        edits = (self._edits[order.replace("\0", "/")].physical_key for order in orders)
+        return self._provenance.sources_of(edits)
 
     # Reading
 

@@ -56,7 +56,7 @@ class EditablePackage(PackageBase):
         elif isinstance(entry, str | os.PathLike):
             record = entry_of_url(key, entry, self._settings)
             self._put(record, plain)
-            self._note_source(record.physical_key)
+            self._contents.add_source(record.physical_key, is_folder=False)
         else:
             options = serialization_format_opts
             self._put(entry_of_object(key, entry, options, self._contents), plain)
@@ -121,7 +121,7 @@ class EditablePackage(PackageBase):
         self._contents.set_all(entries)
         if source.is_local:
             self._contents.roots.add(os.path.realpath(source.path))
-        self._note_source(str(source))
+        self._contents.add_source(str(source), is_folder=True)
         if plain is not None:
             self._set_meta(prefix, plain)
         elif not prefix:
@@ -129,13 +129,10 @@ class EditablePackage(PackageBase):
             self._contents.header.setdefault(USER_META, None)
         return self
 
-    def _note_source(self, url: str) -> None:
-        self._contents.sources.setdefault(url, None)
-
     @property
     def sources(self) -> list[str]:
-        """URLs of the folders, prefixes and objects that were set, in order."""
-        return list(self._contents.sources)
+        """URLs of the folders, prefixes and objects that entries were set from, in order."""
+        return self._contents.sources(self._prefix)
 
     def delete(self, logical_key: str) -> Self:
         """Remove an entry, or a directory with all below it, and return self.

@@ -12,8 +12,10 @@ from typing import Any
 from t4_ops import formats
 from t4_ops.errors import FormatError, InvalidInputError, NotFoundError
 from t4_ops.keys import PhysicalKey
+from t4_ops.ledger import note_read
 from t4_ops.manifest import USER_META, Entry, plain_meta
 from t4_ops.package.contents import Contents, copied
+from t4_ops.package.provenance import Taken
 from t4_ops.settings import Settings
 from t4_ops.storage import Tree
 from t4_ops.transfer import (
@@ -124,7 +126,9 @@ class PackageEntry:
             IntegrityError: The bytes are not the promised ones.
         """
         opener = self._opener()
-        return read_verified(self._hashed(opener), opener)
+        data = read_verified(self._hashed(opener), opener)
+        self._note_read()
+        return data
 
     def get_as_string(self) -> str:
         """Return the verified bytes as UTF-8 text.
@@ -201,9 +205,12 @@ class PackageEntry:
         ):
             check_targets([target], folds_case=False)
             download_files([target], tree, opener, bar, workers=1)
+        self._note_read()
+        moved = replace(entry, physical_key=str(PhysicalKey.of_path(place)))
         fetched = Contents(None, self._contents.limits)
-        fetched.set(replace(entry, physical_key=str(PhysicalKey.of_path(place))))
-        return PackageEntry(fetched, fetched.get(entry.logical_key) or entry, self._settings)
+        fetched.set(moved)
+        fetched.adopt(moved, self.origin)
+        return PackageEntry(fetched, fetched.get(moved.logical_key) or moved, self._settings)
 
     def _opener(self) -> Opener:
         return Opener(self._settings, self._contents.payloads, roots=self._contents.roots)
@@ -217,9 +224,24 @@ class PackageEntry:
         return replace(entry, size_bytes=size_bytes, hash=checksum)
 
     @property
+    def contents(self) -> Contents:
+        """The contents of the package this was taken from."""
+        return self._contents
+
+    @property
     def roots(self) -> set[str]:
         """Real paths of the folders that were scanned for the package this came from."""
         return self._contents.roots
+
+    def _note_read(self) -> None:
+        taken = self.origin
+        if taken is not None:
+            note_read(taken.ref, self._settings, paths=(taken.logical_key,))
+
+    @property
+    def origin(self) -> Taken | None:
+        """The revision that the entry is from, and its key there; None if it is from elsewhere."""
+        return self._contents.taken_from(self._entry)
 
     @property
     def payload(self) -> Payload | None:

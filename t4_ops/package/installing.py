@@ -51,6 +51,14 @@ def install_targets(contents: Contents, path: str | None) -> list[Target]:
     return targets
 
 
+def read_path(contents: Contents, path: str | None) -> str | None:
+    """Return `path` as lineage names it: a directory ends in `/`, a file does not."""
+    if path is None:
+        return None
+    key = path.rstrip("/")
+    return key if contents.get(key) is not None else f"{key}/"
+
+
 def fetch_entries(
     targets: list[Target],
     folder: str,

@@ -10,13 +10,27 @@ from typing import IO, Any
 
 from t4_ops.errors import InvalidInputError
 from t4_ops.keys import PackageRef, PhysicalKey, RegistryLike, normalize_registry, validate_name
+from t4_ops.ledger import Column, note_read
 from t4_ops.manifest import Manifest
 from t4_ops.package.destinations import Destination
 from t4_ops.package.editing import EditablePackage
 from t4_ops.package.entry import PackageEntry, local_path
 from t4_ops.package.hashing import hash_missing
-from t4_ops.package.installing import fetch_entries, install_targets, mismatched, note_install
+from t4_ops.package.installing import (
+    fetch_entries,
+    install_targets,
+    mismatched,
+    note_install,
+    read_path,
+)
 from t4_ops.package.publishing import NOW, Expected, Publication, Publisher
+from t4_ops.package.recording import (
+    Origins,
+    note_contents_read,
+    note_publication,
+    origins_of,
+)
+from t4_ops.package.table_columns import table_columns
 from t4_ops.registry import ANYTHING, Registry
 from t4_ops.settings import Settings, load_settings
 from t4_ops.storage import open_store
@@ -39,11 +53,13 @@ class Installation:
         package: The package.
         folder: Absolute path of the folder.
         written_files: Files that were not there already.
+        path: What was installed of it, a directory with its `/`; None: all of it.
     """
 
     package: Package
     folder: str
     written_files: int
+    path: str | None = None
 
 
 class Package(EditablePackage):
@@ -81,6 +97,8 @@ class Package(EditablePackage):
         full_hash = source.pointers.resolve(name, top_hash)
         package = cls._of(source.manifests.get(full_hash), settings)
         package._know(source.url, name, full_hash)
+        package._contents.origin = package._origin
+        note_read(package._origin, settings, is_whole=False)
         return package
 
     @classmethod
@@ -141,11 +159,13 @@ class Package(EditablePackage):
         opener = Opener(settings, stop=stop)
         with progress(f"installing {name}", shown=settings.progress) as bar:
             written = fetch_entries(targets, folder, opener, settings, bar, stop)
+        read = read_path(package._contents, path)
+        note_read(package._origin, settings, paths=() if read is None else (read,))
         manifest = package._contents.frozen()
         local = open_registry(settings.local_registry, settings)
         if manifest is not None and package._origin is not None:
             note_install(manifest, package._origin, local)
-        return Installation(package, folder, written)
+        return Installation(package, folder, written, read)
 
     @classmethod
     def load(cls, readable_file: IO[bytes], *, settings: Settings | None = None) -> Package:
@@ -205,11 +225,14 @@ class Package(EditablePackage):
             hash_missing(self._contents, self._prefix, opener, self._settings, bar)
             targets = install_targets(self._contents, self._prefix.rstrip("/") or None)
             fetch_entries(targets, folder, opener, self._settings, bar)
+        note_contents_read(self._contents, self._prefix, self._settings)
         result = self.filter(lambda *_: True)
         base = PhysicalKey.of_path(folder)
         for entry in list(result._contents.entries()):
             place = str(base.join(entry.logical_key))
-            result._contents.set(replace(entry, physical_key=place))
+            moved = replace(entry, physical_key=place)
+            result._contents.adopt(moved, result._contents.taken_from(entry))
+            result._contents.set(moved)
         return result
 
     def verify(self, src: str | os.PathLike[str], extra_files_ok: bool = False) -> bool:
@@ -226,6 +249,14 @@ class Package(EditablePackage):
         folder = local_path(src)
         targets = install_targets(self._contents, self._prefix.rstrip("/") or None)
         return not mismatched(targets, folder, self._settings, extra_files_ok=extra_files_ok)
+
+    def table_columns(self) -> tuple[Column, ...]:
+        """Return the columns of the table in the package, as far as they are cheap to know.
+
+        That is: of at most 20 Parquet files that are here, not in a bucket, and whose bytes are
+        known to be the package's. Empty otherwise.
+        """
+        return table_columns(self._contents, self._prefix, self._settings)
 
     # Publishing
 
@@ -252,7 +283,21 @@ class Package(EditablePackage):
             ConflictError: Somebody moved `latest` meanwhile.
             IntegrityError: A file changed while it was read.
         """
-        return self.publish_build(name, registry, message, stop=stop).published.top_hash
+        origins = origins_of(self._contents, self._prefix, self._settings)
+        publication = self.publish_build(name, registry, message, stop=stop)
+        self._note_publication(origins, name, registry, publication)
+        return publication.published.top_hash
+
+    def _note_publication(
+        self,
+        origins: Origins | None,
+        name: str,
+        registry: RegistryLike | None,
+        publication: Publication,
+    ) -> None:
+        url = normalize_registry(registry or self._settings.registry)
+        ref = PackageRef(url, name, publication.published.top_hash)
+        note_publication(origins, ref, publication, self._settings)
 
     def publish_build(
         self,
@@ -269,7 +314,11 @@ class Package(EditablePackage):
         header = {**package._contents.header, _MESSAGE: _checked_message(message)}
         publication = publisher.build(header, expected)
         package._contents.rebase(publication.manifest)
-        self._know(publisher.registry.url, name, publication.published.top_hash)
+        package._know(publisher.registry.url, name, publication.published.top_hash)
+        # For a view this is not the contents of `self`.
+        package._contents.origin = PackageRef(
+            publisher.registry.url, name, publication.published.top_hash
+        )
         return publication
 
     def push(
@@ -307,12 +356,15 @@ class Package(EditablePackage):
         if not force:
             url = normalize_registry(registry or self._settings.registry)
             expected = self._known.get((url, validate_name(name)))
+        origins = origins_of(self._contents, self._prefix, self._settings)
         publication = self.publish_push(
             name, registry, dest, message, selector_fn, expected=expected, stop=stop
         )
+        self._note_publication(origins, name, registry, publication)
         pushed = Package._of(publication.manifest, self._settings)
         url = normalize_registry(registry or self._settings.registry)
         pushed._know(url, name, publication.published.top_hash)
+        pushed._contents.origin = pushed._origin
         return pushed
 
     def publish_push(

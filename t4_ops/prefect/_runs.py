@@ -13,7 +13,8 @@ from prefect.context import FlowRunContext, TaskRunContext
 from prefect.logging import get_run_logger
 
 from t4_ops.errors import StorageError
-from t4_ops.operations import JobRun, RunInfo
+from t4_ops.operations import CodeLocation, JobRun, RunInfo, code_of
+from t4_ops.prefect._parents import NAMESPACE, parent_and_root
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
     from t4_ops.operations import StepResult
 
-NAMESPACE: Final = "prefect"
-"""OpenLineage namespace of the jobs."""
 ENGINE: Final = "prefect"
 # Long enough for a server that restarts; the storage itself retries short faults.
 _DELAYS_S: Final = (2.0, 10.0)
@@ -39,22 +38,34 @@ def run_info() -> RunInfo | None:
     flow_context, task_context = FlowRunContext.get(), TaskRunContext.get()
     flow = flow_context.flow if flow_context else None
     flow_run = flow_context.flow_run if flow_context else None
+    flow_code = code_of(flow.fn) if flow else None
     if task_context is None:
-        return _run_info(flow_run, flow.name) if flow and flow_run else None
-    run, name = task_context.task_run, task_context.task.name
+        if flow is None or flow_run is None:
+            return None
+        above, root = parent_and_root(flow_run)
+        return replace(_run_info(flow_run, flow.name, flow_code), parent=above, root=root)
+    run, name, function = task_context.task_run, task_context.task.name, task_context.task.fn
+    # Of our own tasks the flow tells more: it says what they are for.
+    is_ours = str(getattr(function, "__module__", "")).startswith("t4_ops.")
+    code = flow_code if is_ours and flow_code else code_of(function)
     if flow is None or flow_run is None:
-        return _run_info(run, name)
+        return _run_info(run, name, code)
     parent = JobRun(run_id=str(flow_run.id), job_namespace=NAMESPACE, job_name=flow.name)
-    is_outermost = flow_run.parent_task_run_id is None
+    above, root = parent_and_root(flow_run)
+    if above is None and flow_run.parent_task_run_id is None:
+        root = parent
     return replace(
-        _run_info(run, f"{flow.name}.{name}", flow_run.expected_start_time),
+        _run_info(run, f"{flow.name}.{name}", code, flow_run.expected_start_time),
         parent=parent,
-        root=parent if is_outermost else None,
+        root=root,
     )
 
 
 def _run_info(
-    run: FlowRun | TaskRun, job_name: str, nominal_time: datetime | None = None
+    run: FlowRun | TaskRun,
+    job_name: str,
+    code: CodeLocation | None,
+    nominal_time: datetime | None = None,
 ) -> RunInfo:
     nominal_time = nominal_time or run.expected_start_time
     return RunInfo(
@@ -65,6 +76,7 @@ def _run_info(
         attempt=max(1, run.run_count),
         engine=ENGINE,
         engine_version=prefect.__version__,
+        code=code,
     )
 
 

@@ -21,6 +21,7 @@ from t4_ops import operations
 from t4_ops.keys import RegistryLike
 from t4_ops.operations import (
     NOW,
+    ColumnLineageLike,
     Expected,
     InputLike,
     InstallResult,
@@ -63,6 +64,7 @@ def build_package(
     meta: Mapping[str, Any] | None = None,
     message: str | None = None,
     inputs: InputLike | Iterable[InputLike] | None = None,
+    column_lineage: ColumnLineageLike | None = None,
     expected: Expected = NOW,
 ) -> StepResult:
     """Make a revision from files.
@@ -75,6 +77,8 @@ def build_package(
         message: What changed; part of the top hash.
         inputs: What the files were made from: results of earlier steps, package URIs, or
             `{"namespace": ..., "name": ...}` of OpenLineage. The sources are noted too.
+        column_lineage: What the columns of the package's table were made from: column to one or
+            several `(input, column)` pairs, such as `{"total": [(installed, "amount")]}`.
         expected: Top hash that `latest` must hold; None for no such package. Unless given, what it
             holds when the step begins.
 
@@ -90,6 +94,7 @@ def build_package(
         meta=meta,
         message=message,
         inputs=inputs,
+        column_lineage=column_lineage,
         expected=expected,
         run=run_info(),
         settings=_settings(),
@@ -108,6 +113,7 @@ def push_package(
     force: bool = False,
     expected: Expected = NOW,
     inputs: InputLike | Iterable[InputLike] | None = None,
+    column_lineage: ColumnLineageLike | None = None,
 ) -> StepResult:
     """Bring a revision with all its objects into a registry.
 
@@ -121,6 +127,7 @@ def push_package(
         force: Replace whatever `latest` holds.
         expected: What `latest` must hold otherwise; see `build_package`.
         inputs: What it was made from, besides what the given step's result says.
+        column_lineage: What the columns of its table were made from, as for the build.
 
     Raises:
         NotFoundError: There is no such revision, or one of its objects is gone.
@@ -136,6 +143,7 @@ def push_package(
         force=force,
         expected=expected,
         inputs=inputs,
+        column_lineage=column_lineage,
         run=run_info(),
         settings=_settings(),
     )

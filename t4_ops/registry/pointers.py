@@ -205,7 +205,9 @@ class Pointers:
         seconds = sorted((pointer for pointer in names if pointer != LATEST), key=int)
         return self._readable(name, seconds)
 
-    def _readable(self, name: str, names: list[str]) -> list[Pointer]:
+    def _readable(
+        self, name: str, names: list[str], damaged: dict[str, str] | None = None
+    ) -> list[Pointer]:
         """Return the pointers of these names; one that is damaged or gone hides no other."""
         found = []
         for pointer in names:
@@ -215,7 +217,20 @@ class Pointers:
                 continue  # withdrawn since it was listed
             except FormatError as exc:
                 _log.warning("%s; passed over", exc)
+                if damaged is not None:
+                    damaged[f"{self.url}/{NAMED}{name}/{pointer}"] = str(exc)
         return found
+
+    def newest_first(self, name: str, damaged: dict[str, str]) -> Iterator[Pointer]:
+        """Yield the pointers of a package's revisions, newest first, each read when asked for.
+
+        Args:
+            name: Package name.
+            damaged: Takes those that hold something else than a top hash: where, and what is wrong.
+        """
+        seconds = (pointer for pointer in self._pointer_names(name) if pointer != LATEST)
+        for second in sorted(seconds, key=int, reverse=True):
+            yield from self._readable(name, [second], damaged)
 
     def packages(self) -> list[str]:
         """Return the names of all packages, sorted; stray objects are passed over."""

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import stat
 import threading
+from collections.abc import Callable
 from itertools import takewhile
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from t4_ops.errors import InvalidInputError, NotFoundError, StorageError
 from t4_ops.storage._files import flush, storage_error
+
+_Made = TypeVar("_Made")
 
 # Far below the 256 descriptors that a process on macOS gets.
 _KEPT_OPEN: Final = 64
@@ -124,13 +127,42 @@ class Directories:
             return self.open(relative), 0
         except NotFoundError:
             names = components(relative) if relative else []
+
+        def make() -> tuple[int, int]:
+            self._make_root(durable=durable)
+            return self._make_below(names, durable=durable)
+
+        return self._made(relative, make, lambda: None)
+
+    def make_nearby(self, relative: str) -> int:
+        """Return a descriptor of a directory, made from the nearest one above that is kept open.
+
+        For many directories in few places: what is in place already is not made again. Nothing is
+        flushed. The root must be there.
+
+        Raises:
+            InvalidInputError: A component is a symlink or a file, or no name.
+            StorageError: It can't be made.
+        """
+        names = components(relative) if relative else []
+
+        def forget_kept() -> None:
+            # A directory that is kept open may be the one that was removed.
+            self.close()
+            self.keep_open()
+
+        return self._made(relative, lambda: self._make_nearby(names), forget_kept)
+
+    def _made(
+        self, relative: str, make: Callable[[], _Made], before_next: Callable[[], None]
+    ) -> _Made:
+        """Return what `make` returns, which tries again while others remove empty directories."""
         where = self.where(relative)
         for _ in range(_ROUNDS):
             try:
-                self._make_root(durable=durable)
-                return self._make_below(names, durable=durable)
+                return make()
             except FileNotFoundError:
-                continue  # somebody removed an empty directory on the way
+                before_next()
             except (FileExistsError, NotADirectoryError) as exc:
                 raise InvalidInputError(
                     f"{where} can't be made: {exc.filename} is a file or a dangling link", key=where
@@ -230,6 +262,25 @@ class Directories:
                 raise
             fd = self._descend(fd, name, names[: depth + 1])
         return fd, made
+
+    def _make_nearby(self, names: list[str]) -> int:
+        depth, kept = len(names), None
+        while kept is None and depth > 0:
+            depth -= 1
+            kept = self._from_kept("/".join(names[:depth]))
+        fd = os.open(self.root, _ROOT_FLAGS) if kept is None else kept
+        for level in range(depth, len(names)):
+            try:
+                is_new = _mkdir(fd, names[level])
+            except BaseException:
+                os.close(fd)
+                raise
+            way = names[: level + 1]
+            fd = self._descend(fd, names[level], way)
+            # What others share is there already, or will be when the next one comes by.
+            if not is_new:
+                self._keep("/".join(way), fd)
+        return fd
 
 
 def _mkdir(fd: int, name: str) -> bool:

@@ -11,7 +11,7 @@ Library errors are turned into ours in the leaves, once:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -134,6 +134,16 @@ class Store(Protocol):
 
         Raises:
             PreconditionFailedError: The condition does not hold; nothing changed.
+        """
+
+    def create_empty(self, keys: Sequence[str], *, workers: int) -> list[str]:
+        """Create many empty objects, durable when the call returns; return those that were there.
+
+        What is there stays as it is. After an error some may have been created.
+
+        Args:
+            keys: Where to.
+            workers: Threads.
         """
 
     def upload(

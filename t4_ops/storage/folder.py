@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
 from t4_ops.checksums import Buffer
 from t4_ops.errors import FormatError, IntegrityError, InvalidInputError, NotFoundError
 from t4_ops.keys import PhysicalKey, normalize_registry
+from t4_ops.storage._empty import create_empty_files
 from t4_ops.storage._files import is_temporary, read_range
 from t4_ops.storage._listing import is_text, list_level, list_objects
 from t4_ops.storage._lock import LOCK_KEY, locked
@@ -130,6 +131,21 @@ class FolderStore:
         if if_match is not None:
             self._require(key, if_match)  # a cheap answer before the bytes are written
         return self._put(key, (data,), len(data), create_only=create_only, if_match=if_match)
+
+    def create_empty(self, keys: Sequence[str], *, workers: int) -> list[str]:
+        """Create many empty objects, durable when the call returns; return those that were there.
+
+        Args:
+            keys: Where to.
+            workers: Threads that wait for the disk.
+
+        Raises:
+            InvalidInputError: A key is none, or leads through a symlink.
+            StorageError: One could not be created; others may have been.
+        """
+        for key in keys:
+            _check_key(key)
+        return create_empty_files(self._tree, keys, workers=workers)
 
     def upload(
         self, key: str, chunks: Iterable[Buffer], size_bytes: int, *, create_only: bool = False

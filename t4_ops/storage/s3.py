@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from typing import Final
 
@@ -147,6 +148,32 @@ class S3Store:
                     raise
             time.sleep(pause_s)
         return leaf.put(key, data, create_only, if_match)
+
+    def create_empty(self, keys: Sequence[str], *, workers: int) -> list[str]:
+        """Create many empty objects, a request each; return those that were there and stay.
+
+        Args:
+            keys: Where to.
+            workers: Requests at a time.
+
+        Raises:
+            StorageError: One could not be created; others may have been.
+        """
+
+        def was_there(key: str) -> bool:
+            try:
+                self.write(key, b"", create_only=True)
+            except PreconditionFailedError:
+                return True
+            return False
+
+        with ThreadPoolExecutor(max(1, min(workers, len(keys)))) as pool:
+            try:
+                results = list(pool.map(was_there, keys))
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+        return [key for key, there in zip(keys, results, strict=True) if there]
 
     def upload(
         self, key: str, chunks: Iterable[Buffer], size_bytes: int, *, create_only: bool = False

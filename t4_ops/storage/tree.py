@@ -165,6 +165,57 @@ class Tree:
                 self._directories.remove_empty(folder, made)
             os.close(directory)
 
+    def create_empty(self, relative: str) -> bool:
+        """Create an empty file, which can't be half there; return False if something has the name.
+
+        It is not on the disk yet, nor are the folders made for it: see `flush_folder`.
+
+        Raises:
+            InvalidInputError: A component is a symlink or a file, or no name.
+            StorageError: It can't be created.
+        """
+        folder, name = _split(relative)
+        for _ in range(_ROUNDS):
+            directory = self._directories.make_nearby(folder)
+            try:
+                os.close(os.open(name, _NEW_FLAGS, 0o666, dir_fd=directory))
+                return True
+            except FileExistsError:
+                return False
+            except FileNotFoundError:
+                continue  # somebody removed the folder, which was empty, between the two calls
+            except OSError as exc:
+                raise storage_error(exc, self.path(relative)) from exc
+            finally:
+                os.close(directory)
+        where = self.path(relative)
+        raise StorageError(f"{where} can't be made: its folder vanishes", key=where, retryable=True)
+
+    def make_root(self) -> None:
+        """Make the root, if need be, and have its name on the disk.
+
+        Raises:
+            InvalidInputError: It, or what is above, is a file.
+            StorageError: It can't be made.
+        """
+        os.close(self._directories.make("", durable=True)[0])
+
+    def flush_folder(self, folder: str) -> None:
+        """Wait until the names in a folder are on the disk; one that is gone has none.
+
+        Raises:
+            InvalidInputError: A component is a symlink, or no name.
+            StorageError: They may not be.
+        """
+        try:
+            directory = self._directories.open(folder)
+        except NotFoundError:
+            return
+        try:
+            flush(directory, self.path(folder), is_folder=True)
+        finally:
+            os.close(directory)
+
     def remove(self, relative: str) -> bool:
         """Remove a file or symlink, and the folders that are empty then; return whether it was.
 

@@ -97,6 +97,7 @@ def test_a_step_in_another_task_or_in_the_flows_body_belongs_to_that_run(
 
     @flow
     def inner() -> Any:
+        build_package.fn("team/in-subflows-body", source, registry=registry)
         return build_package("team/in-subflow", source, registry=registry)
 
     @flow
@@ -113,8 +114,11 @@ def test_a_step_in_another_task_or_in_the_flows_body_belongs_to_that_run(
     assert in_subflow.job_name == "inner.build_package"
     assert in_subflow.parent is not None
     assert in_subflow.parent.run_id != run_id
-    # The flow that started it is known to the server only; a wrong root would be worse than none.
-    assert in_subflow.root is None
+    assert in_subflow.root is not None
+    assert (in_subflow.root.run_id, in_subflow.root.job_name) == (run_id, "outer")
+    in_body = one_event(t4.resolve("team/in-subflows-body", registry).to_dict()).run
+    assert (in_body.run_id, in_body.parent) == (in_subflow.parent.run_id, in_subflow.root)
+    assert in_body.root == in_subflow.root
 
 
 def test_a_task_without_a_flow_has_no_parent(source: Path, registry: str) -> None:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import logging
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
-from t4_ops.errors import InvalidInputError, T4Error
+from t4_ops.errors import InvalidInputError
 from t4_ops.keys import PackageRef, PackageUri, normalize_registry
-from t4_ops.ledger import Event, Input, Role, events_for, merge_runs, parse_inputs
+from t4_ops.ledger import Event, Input, Role, merge_runs, parse_inputs
+from t4_ops.lineage.asking import Ledgers
 from t4_ops.registry import Registry
 from t4_ops.settings import Settings, load_settings
-from t4_ops.storage import Store, open_store
-
-_log = logging.getLogger("t4_ops.lineage")
+from t4_ops.storage import open_store
 
 Direction = Literal["upstream", "downstream"]
 # The side of a run on which a dataset stands whose lineage is followed in a direction.
@@ -36,7 +34,8 @@ class Node:
             for, and where `is_repeat`.
         is_repeat: It stands elsewhere in the same answer with its steps, nearer to the root or
             earlier: so answers about shared or circular lineage are finite.
-        unread: Registries that could not be asked, and why; on the root only.
+        unread: Registries and damaged events that could not be read, registries beyond
+            `MAX_REGISTRIES`, which were not asked, and why; on the root only.
     """
 
     item: Input
@@ -51,13 +50,17 @@ class Node:
         return self.item.ref
 
     def walk(self) -> Iterator[Node]:
-        """Yield this node and all below it, each version of a dataset once."""
-        waiting = deque([self])
+        """Yield this node and all below it, each version of a dataset once, nearest first."""
+        return (node for node, _ in self.walk_depths())
+
+    def walk_depths(self) -> Iterator[tuple[Node, int]]:
+        """Yield the same nodes, each with the number of runs between it and this one."""
+        waiting = deque([(self, 0)])
         while waiting:
-            node = waiting.popleft()
-            yield node
+            node, depth = waiting.popleft()
+            yield node, depth
             found = (child for step in node.steps for child in step.nodes)
-            waiting.extend(child for child in found if not child.is_repeat)
+            waiting.extend((child, depth + 1) for child in found if not child.is_repeat)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,10 +70,13 @@ class Step:
     Attributes:
         event: The run, with all it read and published.
         nodes: The inputs (upstream) or outputs (downstream) of the run.
+        statements: The events of the run that say so, oldest first: its tries, and what it said
+            after each of several publications.
     """
 
     event: Event
     nodes: tuple[Node, ...] = field(repr=False)
+    statements: tuple[Event, ...] = field(default=(), repr=False)
 
 
 def upstream(
@@ -82,8 +88,8 @@ def upstream(
 ) -> Node:
     """Return what a revision was made from, back to the sources.
 
-    Asked are the registry of the revision, the default and the lineage registry of the settings,
-    those given, and every registry that an event on the way names.
+    The registry of each revision on the way is asked. If it can't be read, the default and the
+    lineage registry of the settings, those given and those that events name are asked instead.
 
     Args:
         ref: A `PackageRef`; a step's result; a package URI (`latest` unless it has a hash); or a
@@ -95,9 +101,9 @@ def upstream(
     Raises:
         InvalidInputError: `ref` is none of these, or `depth` is negative.
         NotFoundError: A URI without a full hash names no revision.
+        FormatError: A URI has no hash, and `latest` of its package holds no top hash.
         StorageError: The registry of `ref`, or one of `registries`, can't be read. Others that
-            can't are named in the answer's `unread`.
-        FormatError: An event is damaged.
+            can't, and damaged events, are named in the answer's `unread`.
     """
     return _ask(ref, "upstream", depth, settings, registries)
 
@@ -111,9 +117,9 @@ def downstream(
 ) -> Node:
     """Return what was made from a revision, and from that, to the end.
 
-    A registry records what was published in it. So a use of the revision in a registry that no
-    event on the way names is found only if `registries` names it. Arguments and errors are those of
-    `upstream`.
+    A registry records what was published in it, so uses are looked for in the registry of the
+    revision, the default and the lineage registry of the settings, those given, and the first
+    `MAX_REGISTRIES` that events on the way name. Arguments and errors are those of `upstream`.
     """
     return _ask(ref, "downstream", depth, settings, registries)
 
@@ -140,7 +146,9 @@ def pinned(ref: Subject, settings: Settings) -> Input:
         found = parse_inputs(ref)
         if len(found) != 1:
             raise InvalidInputError(f"a question is about one revision, not {len(found)}")
-        return found[0]
+        item = found[0]
+        # One that was made by hand may be a package without saying so.
+        return item if item.ref else Input.of_dataset(item.namespace, item.name, item.version)
     uri = PackageUri.parse(ref)
     if uri.tag not in (None, "latest"):
         raise InvalidInputError(f"{ref!r}: there is no tag but latest; give a hash", key=ref)
@@ -156,94 +164,73 @@ def _ask(
     settings: Settings | None,
     registries: Iterable[str],
 ) -> Node:
+    root, ledgers = begin(ref, depth, settings, registries)
+    (answer,) = walk(ledgers, root, (direction,), depth)
+    return answer
+
+
+def begin(
+    ref: Subject, depth: int | None, settings: Settings | None, registries: Iterable[str]
+) -> tuple[Input, Ledgers]:
+    """Return what a question is about, and whom to ask. Errors are those of `upstream`."""
     if depth is not None and depth < 0:
         raise InvalidInputError(f"depth is {depth}: it must be 0 or more")
     settings = settings or load_settings()
     root = pinned(ref, settings)
     wanted = [root.registry] if root.registry else []
     wanted += [normalize_registry(registry) for registry in registries]
-    return _Search(settings, direction, wanted).tree(root, depth)
+    return root, Ledgers(settings, wanted)
 
 
-class _Search:
-    """One question: the registries it asks, and what they answered."""
+def walk(
+    ledgers: Ledgers, root: Input, directions: Iterable[Direction], depth: int | None
+) -> list[Node]:
+    """Return the answer in each direction.
 
-    def __init__(self, settings: Settings, direction: Direction, wanted: Iterable[str]) -> None:
-        self._settings = settings
-        self._direction = direction
-        self._required = frozenset(wanted)
-        # A dict, for the order: what the caller named is asked first.
-        self._known = dict.fromkeys(wanted)
-        self._meet([settings.registry, settings.lineage_registry])
-        self._stores: dict[str, Store] = {}
-        self._answers: dict[tuple[Input, str], list[Event]] = {}
-        self._unread: dict[str, str] = {}
+    A registry met late may know more about a dataset met early, so the walks are repeated until
+    they meet no new registry; what was answered is not asked again.
+    """
+    wanted = tuple(directions)
+    while True:
+        known = ledgers.known
+        answers = [_walk_once(ledgers, root, direction, depth) for direction in wanted]
+        if ledgers.known == known:
+            for answer in answers:
+                answer.unread = dict(ledgers.unread)
+            return answers
 
-    def tree(self, root: Input, depth: int | None) -> Node:
-        """Return the answer.
 
-        A registry met late may know more about a dataset met early, so the walk is repeated until
-        it meets no new registry; what was answered is not asked again.
-        """
-        while True:
-            known = len(self._known)
-            node = self._walk(root, depth)
-            if len(self._known) == known:
-                node.unread = dict(self._unread)
-                return node
+def _walk_once(ledgers: Ledgers, root: Input, direction: Direction, depth: int | None) -> Node:
+    """Walk level by level, so that a dataset is expanded where it is nearest to the root."""
+    top = Node(root, direction)
+    seen = {root}
+    level, number = [top], 0
+    while level and number != depth:
+        found = ledgers.events([node.item for node in level], _ROLES[direction])
+        below: list[Node] = []
+        for node in level:
+            said: dict[str, list[Event]] = defaultdict(list)
+            for event in found[node.item]:
+                said[event.run.run_id].append(event)
+            for event in merge_runs(found[node.item]):
+                children = [
+                    Node(item, direction, is_repeat=not _is_new(item, seen))
+                    for item in _onward(event, direction)
+                ]
+                statements = tuple(said[event.run.run_id])
+                node.steps.append(Step(event, tuple(children), statements))
+                below += [child for child in children if not child.is_repeat]
+        level, number = below, number + 1
+    return top
 
-    def _walk(self, root: Input, depth: int | None) -> Node:
-        """Walk level by level, so that a dataset is expanded where it is nearest to the root."""
-        top = Node(root, self._direction)
-        seen = {root}
-        waiting = deque([(top, 0)])
-        while waiting:
-            node, level = waiting.popleft()
-            if level == depth:
-                continue
-            for event in self._events(node.item):
-                children = []
-                for item in self._onward(event):
-                    child = Node(item, self._direction, is_repeat=item in seen)
-                    children.append(child)
-                    if not child.is_repeat:
-                        seen.add(item)
-                        waiting.append((child, level + 1))
-                node.steps.append(Step(event, tuple(children)))
-        return top
 
-    def _onward(self, event: Event) -> Iterable[Input]:
-        if self._direction == "upstream":
-            return event.inputs
-        return [Input.of_ref(output.ref) for output in event.outputs]
+def _is_new(item: Input, seen: set[Input]) -> bool:
+    is_new = item not in seen
+    seen.add(item)
+    return is_new
 
-    def _meet(self, registries: Iterable[str | None]) -> None:
-        self._known.update(dict.fromkeys(registry for registry in registries if registry))
 
-    def _events(self, item: Input) -> list[Event]:
-        """Return the runs next to a dataset, from every registry known so far."""
-        found = [event for registry in tuple(self._known) for event in self._answer(item, registry)]
-        for event in found:
-            self._meet(read.registry for read in event.inputs)
-            self._meet(output.ref.registry for output in event.outputs)
-        return merge_runs(found)
-
-    def _answer(self, item: Input, registry: str) -> list[Event]:
-        if (item, registry) not in self._answers:
-            self._answers[item, registry] = self._read(item, registry)
-        return self._answers[item, registry]
-
-    def _read(self, item: Input, registry: str) -> list[Event]:
-        if registry in self._unread:
-            return []
-        try:
-            if registry not in self._stores:
-                self._stores[registry] = open_store(registry, self._settings)
-            role = _ROLES[self._direction]
-            return events_for(self._stores[registry], role, item.dataset, item.version)
-        except T4Error as exc:
-            if registry in self._required:
-                raise
-            _log.warning("lineage: %s can't be read and is passed over: %s", registry, exc)
-            self._unread[registry] = str(exc)
-            return []
+def _onward(event: Event, direction: Direction) -> Iterable[Input]:
+    if direction == "upstream":
+        return event.inputs
+    return [Input.of_ref(output.ref) for output in event.outputs]

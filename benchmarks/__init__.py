@@ -1,0 +1,1 @@
+"""Measurements and checks that are no part of the suite."""
