@@ -1,0 +1,67 @@
+"""A package's files: writing them to a folder, comparing them with one, and their columns."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import Self
+
+from t4_ops.keys import PhysicalKey
+from t4_ops.ledger import Column
+from t4_ops.package.editing import EditablePackage
+from t4_ops.package.entry import local_path
+from t4_ops.package.hashing import hash_missing
+from t4_ops.package.installing import fetch_entries, install_targets, mismatched
+from t4_ops.package.recording import note_contents_read
+from t4_ops.package.table_columns import table_columns
+from t4_ops.transfer import Opener, progress
+
+
+class PackageFiles(EditablePackage):
+    """What a package, or a view of one of its directories, does with its files."""
+
+    def fetch(self, dest: str | os.PathLike[str] = "./") -> Self:
+        """Write all files below a folder and return a package that points at them.
+
+        Raises:
+            InvalidInputError: `dest` is no local folder.
+            IntegrityError: An object is not what the package promises.
+        """
+        folder = local_path(dest)
+        opener = Opener(self._settings, self._contents.payloads, roots=self._contents.roots)
+        with progress(f"fetching to {folder}", shown=self._settings.progress) as bar:
+            hash_missing(self._contents, self._prefix, opener, self._settings, bar)
+            targets = install_targets(self._contents, self._prefix.rstrip("/") or None)
+            fetch_entries(targets, folder, opener, self._settings, bar)
+        note_contents_read(self._contents, self._prefix, self._settings)
+        result = self.filter(lambda *_: True)
+        base = PhysicalKey.of_path(folder)
+        for entry in list(result._contents.entries()):
+            place = str(base.join(entry.logical_key))
+            moved = replace(entry, physical_key=place)
+            result._contents.adopt(moved, result._contents.taken_from(entry))
+            result._contents.set(moved)
+        return result
+
+    def verify(self, src: str | os.PathLike[str], extra_files_ok: bool = False) -> bool:
+        """Return whether a folder holds exactly this package's files, every byte checked.
+
+        Args:
+            src: The folder.
+            extra_files_ok: Whether other files may be there too.
+
+        Raises:
+            FormatError: An entry's hash is of an unknown type.
+            InvalidInputError: An entry has no hash yet, or `src` is no local folder.
+        """
+        folder = local_path(src)
+        targets = install_targets(self._contents, self._prefix.rstrip("/") or None)
+        return not mismatched(targets, folder, self._settings, extra_files_ok=extra_files_ok)
+
+    def table_columns(self) -> tuple[Column, ...]:
+        """Return the columns of the table in the package, as far as they are cheap to know.
+
+        That is: of at most 20 Parquet files that are here, not in a bucket, and whose bytes are
+        known to be the package's. Empty otherwise.
+        """
+        return table_columns(self._contents, self._prefix, self._settings)
