@@ -64,6 +64,8 @@ from demo.seaweedfs import SeaweedFS, seaweedfs  # noqa: E402
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.doors_support import World
+
 
 def _offer_entry_points() -> None:
     """Offer this checkout's entry points where it is not installed, or was before it had them."""
@@ -155,6 +157,30 @@ def registry(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return (tmp_path / "registry with space").as_uri()
     request.getfixturevalue("s3_env")
     return f"s3://{request.getfixturevalue(f'{request.param}_bucket')}"
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> World:
+    """The places a door test plays in, with a folder as registry."""
+    from tests.doors_support import world_of
+
+    return world_of(tmp_path, (tmp_path / "registry").as_uri())
+
+
+@pytest.fixture
+def remote(tmp_path: Path, bucket_registry: str) -> World:
+    """The same with a bucket."""
+    from tests.doors_support import world_of
+
+    return world_of(tmp_path, bucket_registry)
+
+
+@pytest.fixture
+def world(tmp_path: Path, registry: str) -> World:
+    """The same with a registry of every kind."""
+    from tests.doors_support import world_of
+
+    return world_of(tmp_path, registry)
 
 
 @pytest.fixture(params=["versioned", "unversioned"])

@@ -54,16 +54,6 @@ LARGE = bytes(range(251)) * (8 * MIB // 251 + 1000)
 """More than one part, no part like another."""
 
 
-@pytest.fixture
-def world(tmp_path: Path, registry: str) -> World:
-    return world_of(tmp_path, registry)
-
-
-@pytest.fixture
-def local(tmp_path: Path) -> World:
-    return world_of(tmp_path, (tmp_path / "registry").as_uri())
-
-
 def flipped(data: bytes) -> bytes:
     return data[:-1] + bytes([data[-1] ^ 1])
 

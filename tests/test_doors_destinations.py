@@ -33,20 +33,9 @@ from tests.doors_support import (
     record,
     refused,
     tree,
-    world_of,
 )
 
 TEXT = b'{"value": "what was promised"}'
-
-
-@pytest.fixture
-def local(tmp_path: Path) -> World:
-    return world_of(tmp_path, (tmp_path / "registry").as_uri())
-
-
-@pytest.fixture
-def world(tmp_path: Path, registry: str) -> World:
-    return world_of(tmp_path, registry)
 
 
 @PLAIN

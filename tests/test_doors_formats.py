@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 
 import t4_ops as t4
 from tests.doors_support import (
@@ -33,18 +32,7 @@ from tests.doors_support import (
     plant,
     record,
     refused,
-    world_of,
 )
-
-
-@pytest.fixture
-def local(tmp_path: Path) -> World:
-    return world_of(tmp_path, (tmp_path / "registry").as_uri())
-
-
-@pytest.fixture
-def world(tmp_path: Path, registry: str) -> World:
-    return world_of(tmp_path, registry)
 
 
 def small_bounds(size_bytes: int) -> t4.Settings:

@@ -40,7 +40,6 @@ from tests.doors_support import (
     hostile,
     record,
     refused,
-    world_of,
 )
 from tests.s3_support import Fault, run_relay
 
@@ -66,21 +65,6 @@ BAD_KEYS = (
     "/".join(["d"] * 1000),
     "k" * 1025,
 )
-
-
-@pytest.fixture
-def local(tmp_path: Path) -> World:
-    return world_of(tmp_path, (tmp_path / "registry").as_uri())
-
-
-@pytest.fixture
-def remote(tmp_path: Path, bucket_registry: str) -> World:
-    return world_of(tmp_path, bucket_registry)
-
-
-@pytest.fixture
-def world(tmp_path: Path, registry: str) -> World:
-    return world_of(tmp_path, registry)
 
 
 @pytest.mark.parametrize("key", BAD_KEYS)

@@ -19,10 +19,6 @@ refused, with nothing written, or survived, with nothing lost.
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import pytest
-
 import t4_ops as t4
 from t4_ops import operations
 from t4_ops.checksums import checksum_of
@@ -43,25 +39,9 @@ from tests.doors_support import (
     refused,
     sha256,
     top_hash_of,
-    world_of,
 )
 
 V0 = {"version": "v0", "message": None}
-
-
-@pytest.fixture
-def local(tmp_path: Path) -> World:
-    return world_of(tmp_path, (tmp_path / "registry").as_uri())
-
-
-@pytest.fixture
-def remote(tmp_path: Path, bucket_registry: str) -> World:
-    return world_of(tmp_path, bucket_registry)
-
-
-@pytest.fixture
-def world(tmp_path: Path, registry: str) -> World:
-    return world_of(tmp_path, registry)
 
 
 def test_rows_4_5_a_remote_manifest_with_a_local_file_is_refused(remote: World) -> None:

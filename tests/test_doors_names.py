@@ -14,7 +14,6 @@ refused, with nothing written, or survived, with nothing lost.
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,19 +28,7 @@ from tests.doors_support import (
     plant,
     record,
     refused,
-    world_of,
 )
-
-
-@pytest.fixture
-def local(tmp_path: Path) -> World:
-    return world_of(tmp_path, (tmp_path / "registry").as_uri())
-
-
-@pytest.fixture
-def world(tmp_path: Path, registry: str) -> World:
-    return world_of(tmp_path, registry)
-
 
 BAD_NAMES = (
     "team/data\n",

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 from pytest_mock import MockerFixture
 
 import t4_ops as t4
@@ -27,13 +26,7 @@ from tests.doors_support import (
     World,
     hostile,
     refused,
-    world_of,
 )
-
-
-@pytest.fixture
-def world(tmp_path: Path, registry: str) -> World:
-    return world_of(tmp_path, registry)
 
 
 def test_row_17_revisions_of_one_second_stay_apart(world: World, mocker: MockerFixture) -> None:

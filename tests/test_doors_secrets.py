@@ -29,15 +29,8 @@ from tests.doors_support import (
     World,
     files_below,
     refused,
-    world_of,
 )
 from tests.s3_support import run_relay, s3_fault
-
-
-@pytest.fixture
-def remote(tmp_path: Path, bucket_registry: str) -> World:
-    return world_of(tmp_path, bucket_registry)
-
 
 ACCESS_KEY = "AKIADOORSDOORSDOORS1"
 

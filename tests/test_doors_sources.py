@@ -32,7 +32,6 @@ from tests.doors_support import (
     files_below,
     refused,
     tree,
-    world_of,
 )
 
 OLD = b"what was set"
@@ -45,21 +44,6 @@ CHANGES: dict[str, bytes | None] = {
     "emptied": b"",
     "vanished": None,
 }
-
-
-@pytest.fixture
-def world(tmp_path: Path, registry: str) -> World:
-    return world_of(tmp_path, registry)
-
-
-@pytest.fixture
-def local(tmp_path: Path) -> World:
-    return world_of(tmp_path, (tmp_path / "registry").as_uri())
-
-
-@pytest.fixture
-def remote(tmp_path: Path, bucket_registry: str) -> World:
-    return world_of(tmp_path, bucket_registry)
 
 
 @pytest.fixture

@@ -38,23 +38,7 @@ from tests.doors_support import (
     point,
     record,
     refused,
-    world_of,
 )
-
-
-@pytest.fixture
-def local(tmp_path: Path) -> World:
-    return world_of(tmp_path, (tmp_path / "registry").as_uri())
-
-
-@pytest.fixture
-def remote(tmp_path: Path, bucket_registry: str) -> World:
-    return world_of(tmp_path, bucket_registry)
-
-
-@pytest.fixture
-def world(tmp_path: Path, registry: str) -> World:
-    return world_of(tmp_path, registry)
 
 
 def meta_line(text: str, key: str = "bad") -> bytes:

@@ -280,7 +280,7 @@ def test_a_machine_that_sleeps_makes_a_writer_slow(tmp_path: Path, mocker: Mocke
     """The monotonic clock stands still meanwhile; that of the wall does not."""
     store = open_store(str(tmp_path), Settings())
     clock = itertools.count(0, 1000)
-    mocker.patch("t4_ops.ledger.writing.time.time", autospec=True, side_effect=lambda: next(clock))
+    mocker.patch("time.time", autospec=True, side_effect=lambda: next(clock))
     slow = Interrupted(store, "create_empty", after=lambda: repair(store, grace_s=0))
 
     record_in(slow, tmp_path)

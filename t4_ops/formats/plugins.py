@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from t4_ops.errors import T4Error
 from t4_ops.formats.base import FormatHandler
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP: Final = "t4_ops.formats"
 
@@ -50,6 +52,9 @@ class PlugIns:
 @cache
 def plug_ins() -> PlugIns:
     """Load all plug-ins, on the first call only."""
+    # Here and not at the top: it is a sixth of what `import t4_ops` would cost.
+    from importlib.metadata import entry_points
+
     handlers: list[FormatHandler] = []
     broken: dict[str, tuple[str, Exception]] = {}
     for point in entry_points(group=GROUP):

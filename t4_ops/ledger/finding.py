@@ -10,12 +10,14 @@ import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Final, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
 
 from t4_ops.errors import StorageError
 from t4_ops.ledger.runs import RunInfo
 from t4_ops.settings import LineageMode
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP: Final = "t4_ops.runs"
 ORCHESTRATORS: Final[Mapping[str, str]] = {"airflow": "airflow.sdk", "prefect": "prefect.context"}
@@ -115,6 +117,9 @@ def _loaded(engine: str | None = None) -> Iterator[Orchestrator]:
 
 @cache
 def _points(name: str) -> tuple[EntryPoint, ...]:
+    # Here and not at the top: it is a sixth of what `import t4_ops` would cost.
+    from importlib.metadata import entry_points
+
     return tuple(entry_points(group=GROUP, name=name))[:1]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
 PACKAGE_FACET: Final = "t4_package"
@@ -21,6 +20,8 @@ CODE_SCHEMA: Final = "urn:t4-ops:facets:1-0-0:T4CodeJobFacet"
 @cache
 def library_version() -> str:
     """Return the version of this library."""
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version("t4-ops")
     except PackageNotFoundError:

@@ -101,13 +101,8 @@ def record(
     build = partial(
         build_event, run, state=state, error=error, event_time=event_time, secrets=hidden
     )
-    try:
-        parts = fitted(build, statement)
-    except Exception as exc:
-        if settings.lineage == "required":
-            raise
-        reason = clean(f"{type(exc).__name__}: {exc}", _REASON_MAX_CHARS, hidden)
-        _log.warning("lineage of run %s is not recorded: %s", run.run_id, reason)
+    parts = _parts(build, statement, run, settings, hidden)
+    if not parts:
         return RecordedEvent(_id_of(run, state, statement), ())
     done: dict[str, list[str]] = {}
     for part, built in parts:
@@ -118,6 +113,24 @@ def record(
     first, *more = done
     held = tuple(dict.fromkeys(registry for found in done.values() for registry in found))
     return RecordedEvent(first, held, tuple(more))
+
+
+def _parts(
+    build: Callable[[Statement], BuiltEvent],
+    statement: Statement,
+    run: RunInfo,
+    settings: Settings,
+    hidden: Iterable[str],
+) -> list[tuple[Statement, BuiltEvent]]:
+    """Return the events of a statement; none, with a warning, if it can't be said and need not."""
+    try:
+        return fitted(build, statement)
+    except Exception as exc:
+        if settings.lineage == "required":
+            raise
+        reason = clean(f"{type(exc).__name__}: {exc}", _REASON_MAX_CHARS, hidden)
+        _log.warning("lineage of run %s is not recorded: %s", run.run_id, reason)
+        return []
 
 
 def _id_of(run: RunInfo, state: State, statement: Statement) -> str:
