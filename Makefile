@@ -10,10 +10,10 @@ STAMP := $(VENV)/.installed
 # Quiet, and told to ask nobody: no prompts, no look for a newer pip.
 PIP := $(PY) -m pip --quiet --quiet --no-input --disable-pip-version-check
 
-.PHONY: help env test lint format types demo demo-s3 bench-lineage page-check lock clean
+.PHONY: help env test lint format types demo demo-s3 bench bench-lineage bench-manifests bench-pointers bench-transfer soak page-check lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 env: $(STAMP) ## make .venv from the lock; done again only when the lock or pyproject.toml changes
 
@@ -55,8 +55,24 @@ demo: env ## run the pipeline on Airflow and on Prefect, against one folder regi
 demo-s3: env ## the same against an S3 server that it starts and stops
 	@$(PY) -m demo.run --s3
 
+# ARGS="--parts push install", "--resume", "--quick": see benchmarks/bench.py.
+bench: env ## measure everything beside quilt3 and s5cmd, and write benchmarks/RESULTS.md (40 min)
+	@$(PY) -m benchmarks.bench $(ARGS)
+
 bench-lineage: env ## time questions about lineage in ledgers of 10, 1,000 and 100,000 runs
 	@$(PY) -m benchmarks.lineage $(ARGS)
+
+bench-manifests: env ## time manifests beside quilt3, and browsing at 30 ms a request
+	@$(PY) -m benchmarks.manifests $(ARGS)
+
+bench-transfer: env ## time builds, pushes, installs and copies beside quilt3 and s5cmd
+	@$(PY) -m benchmarks.transfer $(ARGS)
+
+bench-pointers: env ## let 32 processes move one pointer, and count what is lost
+	@$(PY) -m benchmarks.pointers $(ARGS)
+
+soak: env ## kill builds, pushes and installs hundreds of times; ARGS="--seed N" does it again
+	@$(PY) -m benchmarks.soak $(ARGS)
 
 page-check: env ## look at the lineage page in a real browser (needs chromium and chromium-driver)
 	@$(PY) -m benchmarks.page_check $(ARGS)
@@ -69,5 +85,5 @@ lock: ## write requirements.lock from pyproject.toml (needs uv)
 	    $(ARGS) pyproject.toml --output-file requirements.lock
 
 clean: ## remove .venv and every cache
-	@rm -rf $(VENV) build dist .demo .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf $(VENV) build dist .bench .demo .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -39,6 +39,7 @@ PORT_ATTEMPTS: Final = 5
 _GRPC_OFFSET: Final = 10_000
 _HTTP_PORTS: Final = range(10_000, 22_000)
 _ROLES: Final = ("master", "volume", "filer", "s3")
+_METRICS: Final = "metrics"
 _POLL_S: Final = 0.05
 _LOG_TAIL_CHARS: Final = 3000
 
@@ -86,6 +87,11 @@ class SeaweedFS:
     def filer_port(self) -> int:
         """Port of the filer, which holds what S3 shows below `/buckets/<bucket>/`."""
         return self._ports["filer"]
+
+    @property
+    def metrics_url(self) -> str:
+        """Where the server tells its counters, in Prometheus's text format."""
+        return f"http://{HOST}:{self._ports[_METRICS]}/metrics"
 
     @property
     def pid(self) -> int:
@@ -176,6 +182,7 @@ class SeaweedFS:
             *(str(weed_binary()), "server", f"-dir={self.data_dir}"),
             *(f"-ip={HOST}", f"-ip.bind={HOST}", "-filer", "-s3", f"-s3.config={identity}"),
             *(f"-{role}.port={ports[role]}" for role in _ROLES),
+            *(f"-metricsPort={ports[_METRICS]}", f"-metricsIp={HOST}"),
             *("-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.autoCreateBucket=false"),
             "-master.telemetry=false",
             "-master.peers=none",  # one master: no election, which costs 1 to 6 s
@@ -297,13 +304,14 @@ def _identities(access_key: str, secret_key: str) -> dict[str, object]:
 def _free_ports() -> dict[str, int]:
     """Find one HTTP port for each role whose gRPC port is free too."""
     ports: dict[str, int] = {}
+    names = (*_ROLES, _METRICS)
     with ExitStack() as held:
         for port in random.SystemRandom().sample(_HTTP_PORTS, 200):
-            if len(ports) == len(_ROLES):
+            if len(ports) == len(names):
                 break
             if all(_hold(held, number) for number in (port, port + _GRPC_OFFSET)):
-                ports[_ROLES[len(ports)]] = port
-    if len(ports) < len(_ROLES):
+                ports[names[len(ports)]] = port
+    if len(ports) < len(names):
         raise ServerError("no free ports on 127.0.0.1 between 10000 and 32000")
     return ports
 

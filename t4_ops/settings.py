@@ -122,6 +122,9 @@ class Settings:
         lineage_registry: Where steps without an output record their lineage.
         lineage_timeout_s: Seconds to wait for an OpenLineage transport to take an event.
         workers: Threads that move and hash objects.
+        cache_bytes: How large the cache of contents may become that reads of buckets leave on this
+            machine; 0: there is none.
+        cache_dir: Its folder; one in the user's cache directory unless set.
         progress: Show a progress bar when stderr is a terminal.
         limits: Bounds on keys, records and decompressed sizes.
         s3: How to reach S3.
@@ -135,6 +138,8 @@ class Settings:
     lineage_registry: str | None = None
     lineage_timeout_s: float = 10.0
     workers: int = 16
+    cache_bytes: int = 0
+    cache_dir: str = ""
     progress: bool = True
     limits: Limits = DEFAULT_LIMITS
     s3: S3Settings = S3Settings()
@@ -157,6 +162,10 @@ class Settings:
             raise InvalidInputError(f"local_registry {self.local_registry} is no folder")
         install_dir = PhysicalKey.of_path(self.install_dir or _data_dir() / "installed").path
         object.__setattr__(self, "install_dir", install_dir)
+        cache_dir = PhysicalKey.of_path(self.cache_dir or _cache_dir()).path
+        object.__setattr__(self, "cache_dir", cache_dir)
+        if self.cache_bytes < 0:
+            raise InvalidInputError(f"cache_bytes is {self.cache_bytes}: it must be 0 or more")
         if self.lineage_registry:
             lineage_registry = normalize_registry(self.lineage_registry)
             object.__setattr__(self, "lineage_registry", lineage_registry)
@@ -182,6 +191,12 @@ def _data_dir() -> Path:
     from platformdirs import user_data_path
 
     return user_data_path(APP_NAME)
+
+
+def _cache_dir() -> Path:
+    from platformdirs import user_cache_path
+
+    return user_cache_path(APP_NAME) / "contents"
 
 
 def config_path(environ: Mapping[str, str] = os.environ) -> Path:

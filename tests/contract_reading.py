@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from t4_ops.errors import FormatError, NotFoundError
-from t4_ops.storage import Store, open_store
+from t4_ops.storage import PreconditionFailedError, Store, open_store
 from tests.contract_tools import MIB, SIZES, Place, StoreCase, content, read_all
 
 
@@ -44,6 +44,25 @@ class ReadingContract(StoreCase):
             before = store.head("x").etag
             place.raw_put("x", content(size_bytes, 99))
             assert store.head("x").etag != before
+
+    @pytest.mark.parametrize("size_bytes", [100, 200_000])
+    def test_a_range_is_read_of_the_expected_object_only(
+        self, store: Store, size_bytes: int
+    ) -> None:
+        data = content(size_bytes)
+        etag = store.write("x", data).etag
+        with store.open("x", start=10, end=50, if_match=etag) as reader:
+            assert b"".join(bytes(piece) for piece in reader) == data[10:50]
+        store.write("x", content(size_bytes, 1))
+        for start, end in ((10, 50), (0, None), (10, 10), (size_bytes + 5, None)):
+            with (
+                pytest.raises(PreconditionFailedError),
+                store.open("x", start=start, end=end, if_match=etag),
+            ):
+                pass
+        store.delete("x")
+        with pytest.raises((NotFoundError, PreconditionFailedError)):
+            store.open("x", if_match=etag).__enter__()
 
     def test_the_time_of_change_is_known(self, store: Store) -> None:
         first = store.write("x", b"1")

@@ -9,7 +9,9 @@ pointed at the relay talks to the real server.
 from __future__ import annotations
 
 import http.client
+import socket
 import ssl
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -96,6 +98,8 @@ class Fault:
         drop: Forward, then close the connection without an answer.
         truncate_bytes: Forward, then close after this many bytes of the answer's body.
         delay_s: Wait first.
+        reset: Close the connection hard, without forwarding.
+        corrupt: Forward, then change a byte in the middle of the answer's body.
     """
 
     status: int | None = None
@@ -104,6 +108,8 @@ class Fault:
     drop: bool = False
     truncate_bytes: int | None = None
     delay_s: float = 0.0
+    reset: bool = False
+    corrupt: bool = False
 
 
 def s3_fault(status: int, code: str, message: str = "told to", extra: str = "") -> Fault:
@@ -153,12 +159,20 @@ class _Handler(BaseHTTPRequestHandler):
         fault = self.relay.rule(request) or Fault()
         time.sleep(fault.delay_s)
         try:
-            if fault.status is not None:
+            if fault.reset:
+                self._reset()
+            elif fault.status is not None:
                 self._answer(fault.status, fault.headers, fault.body, None)
             else:
                 self._forward(request, fault)
         except OSError:
             self.close_connection = True
+
+    def _reset(self) -> None:
+        """Have the system answer with RST: it does when nothing lingers for a closed socket."""
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.connection.close()
+        self.close_connection = True
 
     def _forward(self, request: Request, fault: Fault) -> None:
         upstream = http.client.HTTPConnection(self.relay.upstream, timeout=30)
@@ -173,6 +187,9 @@ class _Handler(BaseHTTPRequestHandler):
         if fault.drop:
             self.close_connection = True
             return
+        if fault.corrupt and body:
+            middle = len(body) // 2
+            body = body[:middle] + bytes([body[middle] ^ 1]) + body[middle + 1 :]
         self._answer(reply.status, dict(reply.getheaders()), body, fault.truncate_bytes)
 
     def _answer(

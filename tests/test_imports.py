@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+import t4_ops
+
 HEAVY = {
     "airflow",
     "awscrt",
@@ -27,14 +29,20 @@ before = set(sys.modules)
 start = time.perf_counter()
 __import__(sys.argv[1])
 seconds = time.perf_counter() - start
+exec(sys.argv[2])
 print(json.dumps({"modules": sorted(set(sys.modules) - before), "ms": seconds * 1000}))
 """
 
 
-def import_alone(module: str) -> tuple[set[str], float]:
-    """Import a module in a fresh interpreter; return the modules it loaded and milliseconds."""
+def import_alone(module: str, use: str = "") -> tuple[set[str], float]:
+    """Import a module in a fresh interpreter; return the modules it loaded and milliseconds.
+
+    Args:
+        module: The module.
+        use: A statement to run afterwards.
+    """
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", MEASURE, module],
+        [sys.executable, "-W", "error", "-c", MEASURE, module, use],
         capture_output=True,
         text=True,
         timeout=100,
@@ -45,11 +53,30 @@ def import_alone(module: str) -> tuple[set[str], float]:
     return set(found["modules"]), found["ms"]
 
 
-def test_import_loads_nothing_heavy() -> None:
+def test_import_loads_nothing_but_names() -> None:
     loaded, ms = import_alone("t4_ops")
+    print(f"\nimport t4_ops: {ms:.0f} ms, {len(loaded)} modules")
+    assert {name for name in loaded if name.startswith("t4_ops")} == {"t4_ops"}
+    assert not {"typing", "dataclasses", "msgspec"} & loaded
+
+
+def test_each_public_name_is_there_when_it_is_asked_for() -> None:
+    names = t4_ops.__all__
+    assert set(names) <= set(dir(t4_ops))
+    for name in names:
+        assert getattr(t4_ops, name).__name__ == name
+    assert t4_ops.operations.resolve is t4_ops.resolve
+    with pytest.raises(AttributeError, match="has no attribute 'Pakcage'"):
+        _ = t4_ops.Pakcage
+    loaded, _ = import_alone("t4_ops", "from t4_ops import *; Package, resolve")
+    assert {"t4_ops.package", "t4_ops.operations"} <= loaded
+
+
+def test_the_library_itself_loads_nothing_heavy() -> None:
+    loaded, ms = import_alone("t4_ops.operations")
     boto_loaded, boto_ms = import_alone("boto3")
     print(
-        f"\nimport t4_ops: {ms:.0f} ms, {len(loaded)} modules;"
+        f"\nimport t4_ops.operations: {ms:.0f} ms, {len(loaded)} modules;"
         f" import boto3: {boto_ms:.0f} ms, {len(boto_loaded)} modules"
     )
     assert "t4_ops.errors" in loaded

@@ -69,7 +69,7 @@ LEAVES: dict[str, tuple[str, ...]] = {
     "boto3": ("storage/_s3_boto",),
     "botocore": ("storage/_s3_boto",),
     "fastapi": ("catalog",),
-    "msgspec": ("manifest",),
+    "msgspec": ("checksums", "manifest"),
     "numpy": ("columns", "formats"),
     "obstore": ("storage/_s3_obstore",),
     "openlineage": ("ledger", "airflow/"),

@@ -14,8 +14,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 import t4_ops as t4
 from t4_ops.checksums import checksum_of
 from t4_ops.errors import InvalidInputError, NotFoundError
+from t4_ops.keys import DEFAULT_LIMITS
 from t4_ops.manifest import Directory, Entry, Manifest
 from t4_ops.package import Package
+from t4_ops.package.contents import Contents
 from tests.package_support import write_files
 from tests.strategies import metadata
 
@@ -300,3 +302,26 @@ def test_metadata_is_given_out_as_copies() -> None:
         record.get("user_meta", record.get("meta", {})).clear()
     assert package.meta == package["d"].meta == package["d/a"].meta == {"n": {"x": 1}}
     assert package.top_hash == before
+
+
+def test_edits_that_cover_the_manifest_below_stand_for_it_and_only_then() -> None:
+    def entry(key: str, size_bytes: int) -> Entry:
+        return Entry(key, f"file:///x/{key}", size_bytes, checksum_of(b"x"))
+
+    base = Manifest.of({"version": "v0"}, [entry("a", 1), entry("b/c", 1)])
+    contents = Contents(base, DEFAULT_LIMITS)
+
+    def held() -> list[tuple[str, int | None]]:
+        return [(e.logical_key, e.size_bytes) for e in contents.entries()]
+
+    contents.set(entry("d", 2))
+    contents.set(entry("e", 2))
+    # As many edits as entries below, but others.
+    assert held() == [("a", 1), ("b/c", 1), ("d", 2), ("e", 2)]
+    contents.set(entry("b/c", 2))
+    contents.set(entry("a", 2))
+    assert held() == [("a", 2), ("b/c", 2), ("d", 2), ("e", 2)]
+    contents.delete("a")
+    assert held() == [("b/c", 2), ("d", 2), ("e", 2)]
+    contents.set(entry("a", 3))
+    assert held() == [("a", 3), ("b/c", 2), ("d", 2), ("e", 2)]

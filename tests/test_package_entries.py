@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -115,7 +114,7 @@ def test_fetch_takes_a_file_a_folder_or_nothing(
 
 def at_place(entry: t4.PackageEntry, physical_key: str) -> t4.PackageEntry:
     """Return an entry of a package that promises the same bytes at another place."""
-    record = replace(entry.entry, physical_key=physical_key)
+    record = entry.entry.but(physical_key=physical_key)
     manifest = Manifest.of({"version": "v0", "message": None}, [record])
     found: t4.PackageEntry = t4.Package.load(BytesIO(manifest.to_bytes()))[entry.logical_key]
     return found

@@ -22,6 +22,7 @@ from tests.package_support import (
     store_of,
     write_files,
 )
+from tests.s3_support import client_of
 
 FILES = {"a": b"one", "b/c": b"two", "large": b"l" * (8 * 1024 * 1024 + 1)}
 
@@ -202,3 +203,20 @@ def test_the_default_registry_is_the_settings(own_home: Path, tmp_path: Path) ->
     assert t4.list_packages(settings=elsewhere) == ["team/mine"]
     t4.delete_package(NAME)
     assert t4.list_packages() == []
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_bytes_are_sent_where_somebody_overwrote_the_place_that_held_them(
+    again: bool, unversioned_bucket: str, s3_env: SeaweedFS
+) -> None:
+    registry, before = f"s3://{unversioned_bucket}", b"before" * 100
+    client = client_of(s3_env)
+    client.put_object(Bucket=unversioned_bucket, Key="raw/x", Body=before)
+    t4.Package().set("x", f"{registry}/raw/x").push(NAME, registry)
+    package = t4.Package.browse(NAME, registry)
+    client.put_object(Bucket=unversioned_bucket, Key="raw/x", Body=b"behind" * 100)
+    # The same revision once more, or another one with the same bytes.
+    pushed = package.set("x" if again else "y", before).push(NAME, registry)
+    assert pushed["x" if again else "y"].get_bytes() == before
+    if again:
+        assert t4.Package.browse(NAME, registry)["x"].get_bytes() == before

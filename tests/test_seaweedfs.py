@@ -133,7 +133,7 @@ def listening_addresses(pid: int) -> set[str]:
 
 def test_it_listens_on_the_loopback_address_only(s3_server: SeaweedFS) -> None:
     addresses = listening_addresses(s3_server.pid)
-    assert len(addresses) == 8  # master, volume, filer and S3, each HTTP and gRPC
+    assert len(addresses) == 9  # master, volume, filer and S3, each HTTP and gRPC; and metrics
     assert {address.partition(":")[0] for address in addresses} == {"0100007F"}
 
 

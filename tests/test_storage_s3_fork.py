@@ -5,11 +5,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
+import signal
 import threading
 
 import pytest
 
 from demo.seaweedfs import SeaweedFS
+from t4_ops.storage._rooms import ROOMS
 from t4_ops.storage.base import ObjectInfo
 from t4_ops.storage.s3 import S3Store
 from tests.s3_support import MIB, pieces, settings_for
@@ -77,3 +79,19 @@ def test_a_forked_pool_uses_the_store(unversioned: S3Store) -> None:
     with multiprocessing.get_context("fork").Pool(1) as pool:
         answer = pool.apply_async(use_everything, (unversioned,)).get(timeout=30)
     assert answer == EXPECTED_IN_CHILD
+
+
+@pytest.mark.filterwarnings("ignore:This process .*fork:DeprecationWarning")
+def test_a_child_does_not_wait_for_memory_that_its_parents_threads_hold() -> None:
+    for _ in range(6):
+        ROOMS.acquire()
+    try:
+        child = os.fork()
+        if not child:
+            signal.alarm(10)
+            with ROOMS:
+                os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    finally:
+        for _ in range(6):
+            ROOMS.release()

@@ -7,6 +7,7 @@ cases in which that client wrote outside its destination, mixed keys up, or cras
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Final
 
@@ -21,6 +22,7 @@ _HASH_PREFIX: Final = re.compile(r"[0-9a-f]{6,64}")
 # C0 controls, DEL and C1 controls: no terminal, URL or S3 listing carries them safely.
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
 _DRIVE: Final = re.compile(r"[A-Za-z]:")
+_ANY_DRIVE: Final = re.compile("/[A-Za-z]:")
 
 RESERVED_COMPONENTS: Final = frozenset({".quilt", ".t4"})
 """Folders that hold registries: no scan enters them, no installed file may land in them."""
@@ -112,6 +114,8 @@ def logical_key_problem(key: object, limits: Limits = DEFAULT_LIMITS) -> str | N
     """
     if not isinstance(key, str):
         return f"it is {type(key).__name__}, not text"
+    if _is_plain(key, limits):
+        return None
     if not key:
         return "it is empty"
     if _CONTROL.search(key):
@@ -135,6 +139,42 @@ def logical_key_problem(key: object, limits: Limits = DEFAULT_LIMITS) -> str | N
     return None
 
 
+def _is_plain(key: str, limits: Limits) -> bool:
+    """Return whether a key is so plain that no rule could refuse it: most are, and this is quick.
+
+    A component that begins with a dot is left to the rules; so is a colon in second place.
+    """
+    return (
+        key.isascii()
+        and key.isprintable()
+        and 0 < len(key) <= limits.key_bytes
+        and "\\" not in key
+        and "//" not in key
+        and "/." not in key
+        and key[0] not in "/."
+        and key[-1] != "/"
+        and key[1:2] != ":"
+        and key.count("/") < limits.depth
+    )
+
+
+def are_legal(keys: Sequence[str], limits: Limits) -> bool:
+    """Return whether all keys surely follow the rules of `logical_key_problem`.
+
+    One look at many: False means that each must be asked about by itself.
+    """
+    text = f"/{'/'.join(keys)}/"
+    if "//" in text or "/./" in text or "/../" in text or "\\" in text:
+        return False
+    if not text.isprintable() or (":" in text and _ANY_DRIVE.search(text)):
+        return False
+    longest = max(map(len, keys), default=0)
+    # Each component but the last takes two characters.
+    if longest > 2 * limits.depth - 1:
+        return False
+    return longest * (1 if text.isascii() else 4) <= limits.key_bytes
+
+
 def validate_logical_key(key: object, limits: Limits = DEFAULT_LIMITS) -> str:
     """Return `key` if it is a legal logical key.
 
@@ -150,7 +190,9 @@ def validate_logical_key(key: object, limits: Limits = DEFAULT_LIMITS) -> str:
 
 def is_reserved(key: str) -> bool:
     """Return whether a logical key passes through a folder that holds a registry."""
-    return any(component.lower() in RESERVED_COMPONENTS for component in key.split("/"))
+    if "." not in key:  # as every reserved name has
+        return False
+    return any(component in RESERVED_COMPONENTS for component in key.lower().split("/"))
 
 
 def tree_order(key: str) -> str:
@@ -160,3 +202,8 @@ def tree_order(key: str) -> str:
     `a/b` comes before `a-b` as in quilt3's tree walk, not after it as in plain string order.
     """
     return key.replace("/", "\0")
+
+
+def tree_orders(keys: Sequence[str]) -> list[str]:
+    """Return the sort keys of at least one legal key, all at once: none holds a line feed."""
+    return "\n".join(keys).replace("/", "\0").split("\n")

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from t4_ops.errors import FormatError
 from t4_ops.keys import Limits, tree_order
+from t4_ops.manifest.batches import are_in_order, orders_of
 from t4_ops.manifest.canonical import parse_json
 from t4_ops.manifest.entry import (
     Directory,
@@ -45,6 +46,23 @@ def check_records(
             encode_entry(entry, limits)
 
 
+def refuse_long_lines(lines: Lines, limits: Limits) -> None:
+    """Refuse lines that are longer than a record may be.
+
+    Raises:
+        FormatError: There is one.
+    """
+    size_bytes = lines.longest_line()
+    if size_bytes <= limits.record_read_bytes:
+        return
+    number = next(n for n in range(len(lines)) if len(lines[n]) == size_bytes)
+    raise FormatError(
+        f"manifest line {number + 1} is {size_bytes} bytes long, more than"
+        f" {limits.record_read_bytes}",
+        line=number + 1,
+    )
+
+
 def read_header(lines: Lines) -> dict[str, Any]:
     """Return the header.
 
@@ -53,7 +71,12 @@ def read_header(lines: Lines) -> dict[str, Any]:
     """
     if not len(lines):
         raise FormatError("the manifest is empty", line=1)
-    header = parse_json(lines[0], "manifest header", 1)
+    return parse_header(lines[0])
+
+
+def parse_header(line: bytes) -> dict[str, Any]:
+    """Return the header that a line is; errors are those of `read_header`."""
+    header = parse_json(line, "manifest header", 1)
     if not isinstance(header, dict):
         raise FormatError("the manifest's header is no mapping", line=1)
     if header.get("version") != VERSION:
@@ -76,10 +99,63 @@ def index_lines(lines: Lines, limits: Limits) -> tuple[array[int] | range, list[
     Raises:
         FormatError: A key breaks a rule, stands twice, or is both file and directory.
     """
+    directories = _first_directories(lines, limits)
+    first = 1 + len(directories)
+    if _are_entries_in_order(lines, first, limits):
+        # The usual case: directories first, then entries in order. No table is needed.
+        return range(first, len(lines)), directories
+    return _index_any_order(lines, limits)
+
+
+def _first_directories(lines: Lines, limits: Limits) -> list[int]:
+    """Return the numbers of the lines of directories that stand right below the header."""
+    directories: list[int] = []
+    for line in range(1, len(lines)):
+        key = decode_key(lines[line], line + 1)
+        if not key.endswith("/"):
+            break
+        check_key(key[:-1], line + 1, limits)
+        directories.append(line)
+    return directories
+
+
+def _are_entries_in_order(lines: Lines, first: int, limits: Limits) -> bool:
+    """Return whether the lines from `first` on are entries in tree order with legal keys.
+
+    Raises:
+        FormatError: A key breaks a rule.
+    """
+    previous = ""
+    for start, end in lines.blocks(first, len(lines)):
+        orders = orders_of(lines.slice(start, end), end - start, limits)
+        if orders is None:
+            orders = _checked_orders(lines, start, end, limits)
+        if not orders or not are_in_order(orders, previous):
+            return False
+        previous = orders[-1]
+    return True
+
+
+def _checked_orders(lines: Lines, start: int, end: int, limits: Limits) -> list[str]:
+    """Return the tree orders of some lines, none if a directory is among them."""
+    orders = []
+    for line in range(start, end):
+        key = decode_key(lines[line], line + 1)
+        if key.endswith("/"):
+            return []
+        check_key(key, line + 1, limits)
+        orders.append(tree_order(key))
+    return orders
+
+
+def _index_any_order(lines: Lines, limits: Limits) -> tuple[array[int], list[int]]:
+    """Do what `index_lines` does for lines in any order; keeps all keys meanwhile.
+
+    They are text that the manifest holds too, so they take less than its bytes.
+    """
     directories: list[int] = []
     orders: list[str] = []
     numbers = array("Q")
-    is_sorted, previous = True, ""
     for line in range(1, len(lines)):
         key = decode_key(lines[line], line + 1)
         if key.endswith("/"):
@@ -87,19 +163,9 @@ def index_lines(lines: Lines, limits: Limits) -> tuple[array[int] | range, list[
             directories.append(line)
             continue
         check_key(key, line + 1, limits)
-        order = tree_order(key)
-        is_sorted = is_sorted and previous <= order
-        if is_sorted:
-            _refuse_overlap(previous, order, line)
-        orders.append(order)
+        orders.append(tree_order(key))
         numbers.append(line)
-        previous = order
-    if not is_sorted:
-        numbers = _sorted_lines(orders, numbers)
-    elif not directories or directories[-1] <= len(directories):
-        # The usual case: directories first, then entries in order. No table is needed.
-        return range(1 + len(directories), len(lines)), directories
-    return numbers, directories
+    return _sorted_lines(orders, numbers), directories
 
 
 def _sorted_lines(orders: list[str], numbers: array[int]) -> array[int]:

@@ -1,47 +1,116 @@
 """The bytes of a manifest and where its lines begin, held in bounded private memory.
 
-Above `MEMORY_BYTES` the bytes live in an unlinked temporary file of ours, mapped into memory, so
-that the kernel may drop pages. A registry's own file is never mapped: others may change it.
+Above `MEMORY_BYTES` the bytes live in an unlinked temporary file of ours and are read from there
+piece by piece, so that the process itself stays small: pages of a mapping would count as its own.
+A registry's own file is never kept open: others may change it.
 """
 
 from __future__ import annotations
 
-import mmap
+import operator
+import os
 import tempfile
 from array import array
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import islice
 from typing import IO, Final, Self
 
 from t4_ops.checksums import Buffer
-from t4_ops.errors import FormatError
+from t4_ops.errors import FormatError, StorageError
 
-MEMORY_BYTES: Final = 64 * 1024 * 1024
+MEMORY_BYTES: Final = 32 * 1024 * 1024
 """Largest manifest kept on the heap."""
 _PIECE_BYTES: Final = 1024 * 1024
+# Blocks of some hundred lines stay in the processor's cache and cost little to begin; larger ones
+# are not faster.
+_BLOCK_BYTES: Final = 128 * 1024
+
+
+@contextmanager
+def _disk() -> Iterator[None]:
+    """Tell of a disk that takes no more.
+
+    Raises:
+        StorageError: The temporary file can't be written.
+    """
+    try:
+        yield
+    except OSError as exc:
+        raise StorageError(
+            f"a temporary copy of a manifest can't be written to {tempfile.gettempdir()}:"
+            f" {exc.strerror or exc}; free some space, or set TMPDIR",
+            key=tempfile.gettempdir(),
+        ) from exc
+
+
+class _FileBytes:
+    """Bytes in an unlinked file, sliced like `bytes`; safe for threads and forks."""
+
+    def __init__(self, file: IO[bytes], size_bytes: int) -> None:
+        self._file = file
+        self._size_bytes = size_bytes
+
+    def __del__(self) -> None:
+        self._file.close()
+
+    def __len__(self) -> int:
+        return self._size_bytes
+
+    def __getitem__(self, part: slice) -> bytes:
+        start, stop, _ = part.indices(self._size_bytes)
+        fd = self._file.fileno()
+        data = os.pread(fd, stop - start, start)
+        while len(data) < stop - start:
+            more = os.pread(fd, stop - start - len(data), start + len(data))
+            if not more:
+                raise FormatError("the temporary copy of a manifest was cut off")
+            data += more
+        return data
 
 
 class Spool:
     """Takes bytes in order and keeps them in memory or, above a size, in a temporary file.
 
-    A context manager: a file that was needed goes with the block, `Lines` made of it stay.
+    A context manager: what was not made `Lines` goes with the block.
     """
 
     def __init__(self, memory_bytes: int = MEMORY_BYTES) -> None:
-        # The file outlives no block: a mapping of it keeps the pages.
-        self._file: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=memory_bytes)  # noqa: SIM115
+        self._pieces: list[bytes] = []
+        self._file: IO[bytes] | None = None
         self._memory_bytes = memory_bytes
         self._size_bytes = 0
+        # Offset of each line, and of the end.
+        self._starts = array("Q", [0])
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        self._pieces.clear()
 
     def write(self, data: Buffer) -> None:
         """Add bytes."""
-        self._file.write(data)
-        self._size_bytes += len(data)
+        # A piece of a reader is valid until the next one only.
+        piece = bytes(data)
+        base, find, append = self._size_bytes, piece.find, self._starts.append
+        position = 0
+        while (position := find(b"\n", position) + 1) > 0:
+            append(base + position)
+        self._size_bytes += len(piece)
+        if self._size_bytes <= self._memory_bytes:
+            self._pieces.append(piece)
+            return
+        with _disk():
+            if self._file is None:
+                # It has no name: it goes when the last reference does, also if the process dies.
+                self._file = tempfile.TemporaryFile(prefix="t4-manifest-")  # noqa: SIM115
+                self._file.writelines(self._pieces)
+                self._pieces.clear()
+            self._file.write(piece)
 
     def lines(self) -> Lines:
         """Return what was written as lines.
@@ -49,30 +118,30 @@ class Spool:
         Raises:
             FormatError: The last line does not end.
         """
-        if self._size_bytes <= self._memory_bytes:
-            self._file.seek(0)
-            return Lines(self._file.read())
-        self._file.flush()
-        return Lines(mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ))
+        if self._file is None:
+            return Lines(b"".join(self._pieces), self._starts)
+        with _disk():
+            self._file.flush()
+        file, self._file = self._file, None
+        return Lines(_FileBytes(file, self._size_bytes), self._starts)
 
 
 class Lines:
     """The lines of a byte string, by number from 0.
 
-    Every line ends in a line feed; a last line without one is taken as cut off.
+    Every line ends in a line feed; a last line without one is taken as cut off. `Lines.read` and
+    `Spool` make them.
     """
 
-    def __init__(self, data: bytes | mmap.mmap) -> None:
+    def __init__(self, data: bytes | _FileBytes, starts: array[int]) -> None:
         self._data = data
-        # Offset of each line, and of the end.
-        self._starts = array("Q", [0])
-        find, append, position = data.find, self._starts.append, 0
-        while (position := find(b"\n", position) + 1) > 0:
-            append(position)
-        if self._starts[-1] != len(data):
+        self._starts = starts
+        # Found out when it is asked for.
+        self._longest: int | None = None
+        if starts[-1] != len(data):
             raise FormatError(
-                f"manifest line {len(self._starts)} has no end: the manifest is cut off",
-                line=len(self._starts),
+                f"manifest line {len(starts)} has no end: the manifest is cut off",
+                line=len(starts),
             )
 
     @classmethod
@@ -94,19 +163,39 @@ class Lines:
         """Return a line without its line feed."""
         return self._data[self._starts[index] : self._starts[index + 1] - 1]
 
+    def start(self, index: int) -> int:
+        """Return the offset of a line; that after the last one is the size."""
+        return self._starts[index]
+
+    def slice(self, first: int, end: int) -> bytes:
+        """Return the bytes of the lines from `first` to before `end`, line feeds included."""
+        return self._data[self._starts[first] : self._starts[end]]
+
+    def blocks(self, first: int, end: int) -> Iterator[tuple[int, int]]:
+        """Yield ranges of lines, `(first, end)`, each of some hundred KiB at most or one line."""
+        starts = self._starts
+        while first < end:
+            # Lines of one manifest are alike: guess, then mend.
+            stop = min(end, first + 512)
+            while stop - first > 1 and starts[stop] - starts[first] > _BLOCK_BYTES:
+                stop = first + (stop - first) // 2
+            yield first, stop
+            first = stop
+
     @property
     def size_bytes(self) -> int:
         """The size of all lines."""
         return len(self._data)
 
-    def longest_line(self) -> tuple[int, int]:
-        """Return number and size in bytes of the longest line, without its line feed."""
-        starts = self._starts
-        sizes = (starts[i + 1] - starts[i] - 1 for i in range(len(self)))
-        size_bytes, number = max(((size, -i) for i, size in enumerate(sizes)), default=(0, 0))
-        return -number, size_bytes
+    def longest_line(self) -> int:
+        """Return the size in bytes of the longest line, without its line feed."""
+        if self._longest is None:
+            sizes = map(operator.sub, islice(self._starts, 1, None), self._starts)
+            self._longest = max(sizes, default=1) - 1
+        return self._longest
 
-    def chunks(self) -> Iterator[bytes]:
-        """Yield the bytes in pieces."""
-        for start in range(0, len(self._data), _PIECE_BYTES):
-            yield self._data[start : start + _PIECE_BYTES]
+    def chunks(self, first: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """Yield the bytes of all lines, or of those from `first` to before `end`, in pieces."""
+        stop = len(self._data) if end is None else self._starts[end]
+        for start in range(self._starts[first], stop, _PIECE_BYTES):
+            yield self._data[start : min(stop, start + _PIECE_BYTES)]

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
+from array import array
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final
+from typing import Any
 
 from t4_ops.checksums import Buffer
 from t4_ops.errors import FormatError, IntegrityError
 from t4_ops.keys import DEFAULT_LIMITS, Limits, tree_order
-from t4_ops.manifest.canonical import canonical_json
-from t4_ops.manifest.checks import index_lines, read_header, refuse_directories
+from t4_ops.manifest.batches import (
+    HashedBlock,
+    entries_of,
+    is_plain_block,
+    keys_and_sizes_of,
+    keys_of,
+)
+from t4_ops.manifest.checks import index_lines, read_header, refuse_directories, refuse_long_lines
 from t4_ops.manifest.entry import (
     Directory,
     Entry,
+    decode_entry,
     decode_key,
     decode_record,
-    encode_directory,
-    encode_entry,
-    encode_header,
-    hashed_part,
 )
-from t4_ops.manifest.lines import Lines, Spool
-
-_HASH_BATCH: Final = 1000
+from t4_ops.manifest.lines import Lines
+from t4_ops.manifest.making import Piece, compose
+from t4_ops.manifest.proving import Proof, hashed_blocks, hashed_lines, prove
 
 
 class Manifest:
@@ -33,26 +36,31 @@ class Manifest:
     checked when it is made; entries are decoded, and checked, when they are touched.
     """
 
-    def __init__(self, lines: Lines, limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(
+        self, lines: Lines, limits: Limits = DEFAULT_LIMITS, *, first_entry: int | None = None
+    ) -> None:
         """Read the header and check every key once.
+
+        Args:
+            lines: The lines.
+            limits: Bounds on keys and records.
+            first_entry: Number of the first line of an entry, where it is known that from there on
+                all are entries with legal keys in tree order.
 
         Raises:
             FormatError: The bytes are no manifest, or a key breaks a rule.
         """
         self._lines = lines
-        number, size_bytes = lines.longest_line()
-        if size_bytes > limits.record_read_bytes:
-            raise FormatError(
-                f"manifest line {number + 1} is {size_bytes} bytes long, more than"
-                f" {limits.record_read_bytes}",
-                line=number + 1,
-            )
+        refuse_long_lines(lines, limits)
         self._header = read_header(lines)
-        self._entries, self._directories = index_lines(lines, limits)
+        self._entries: array[int] | range
+        if first_entry is None:
+            self._entries, self._directories = index_lines(lines, limits)
+        else:
+            self._entries = range(first_entry, len(lines))
+            self._directories = list(range(1, first_entry))
         refuse_directories(lines, self._directories, lambda key: self.get(key) is not None)
-        self._top_hash: str | None = None
-        # The first entry that names a local file; known once the top hash is.
-        self._local_key: str | None = None
+        self._proof: Proof | None = None
 
     @classmethod
     def read(cls, chunks: Iterable[Buffer], limits: Limits = DEFAULT_LIMITS) -> Manifest:
@@ -62,41 +70,49 @@ class Manifest:
     @classmethod
     def from_bytes(cls, data: bytes, limits: Limits = DEFAULT_LIMITS) -> Manifest:
         """Return the manifest of these bytes."""
-        return cls(Lines(data), limits)
+        return cls(Lines.read((data,)), limits)
 
     @classmethod
     def of(
         cls,
         header: Mapping[str, Any],
-        entries: Iterable[Entry],
+        entries: Iterable[Piece],
         directories: Iterable[Directory] = (),
         limits: Limits = DEFAULT_LIMITS,
+        *,
+        top_hash: str | None = None,
     ) -> Manifest:
         """Return the manifest of these parts.
 
         Args:
             header: The header; `version` must be there.
-            entries: Entries in any order.
+            entries: Entries in any order, and lines of other manifests to take as they are.
             directories: Metadata of directories; keys end in `/`.
             limits: Bounds on keys and records.
+            top_hash: The top hash of header and entries where the caller has just computed it.
 
         Raises:
             InvalidInputError: A record is too long, or not valid Unicode.
             FormatError: A key breaks a rule, stands twice, or is both file and directory.
         """
-        with Spool() as spool:
-            spool.write(encode_header(header, limits))
-            for directory in sorted(directories, key=lambda item: tree_order(item.key)):
-                if directory.meta:
-                    spool.write(encode_directory(directory, limits))
-            for entry in entries:
-                spool.write(encode_entry(entry, limits))
-            lines = spool.lines()
-        return cls(lines, limits)
+        made = compose(header, entries, directories, limits)
+        manifest = cls(made.lines(), limits, first_entry=made.first_entry)
+        if top_hash is not None and made.files_size_bytes is not None:
+            manifest._proof = Proof(top_hash, made.local_key, made.files_size_bytes)
+        return manifest
 
     def __len__(self) -> int:
         """Return the number of entries."""
         return len(self._entries)
+
+    @property
+    def is_whole(self) -> bool:
+        """True: see `View`."""
+        return True
+
+    def whole(self) -> Manifest:
+        """Return self: nothing of it is elsewhere."""
+        return self
 
     @property
     def header(self) -> dict[str, Any]:
@@ -129,12 +145,111 @@ class Manifest:
         Args:
             prefix: Only those below this directory (`""` or ending in `/`).
         """
-        first = self._first_at_or_after(tree_order(prefix)) if prefix else 0
-        for position in range(first, len(self._entries)):
-            entry = self._entry(position)
-            if not entry.logical_key.startswith(prefix):
-                return
-            yield entry
+        first, end = self._span(prefix)
+        if isinstance(self._entries, range):
+            before = self._entries.start
+            for start, stop in self._lines.blocks(before + first, before + end):
+                yield from self._block(start, stop)
+        else:
+            for position in range(first, end):
+                yield self._entry(position)
+
+    def logical_keys(self) -> Iterator[str]:
+        """Yield the logical keys in tree order, without decoding more of the entries."""
+        if isinstance(self._entries, range):
+            for start, end in self._lines.blocks(self._entries.start, self._entries.stop):
+                yield from self.keys(start, end)
+        else:
+            yield from map(self._key, range(len(self._entries)))
+
+    # Lines, for the index
+
+    @property
+    def is_in_order(self) -> bool:
+        """Whether entries stand in tree order below all else, as quilt3 and we write them."""
+        return isinstance(self._entries, range)
+
+    def entry_lines(self) -> tuple[int, int]:
+        """Return the numbers of the first line of an entry and after the last, if `is_in_order`."""
+        return len(self._lines) - len(self._entries), len(self._lines)
+
+    @property
+    def lines(self) -> Lines:
+        """All lines."""
+        return self._lines
+
+    def blocks(self, first: int, end: int) -> Iterator[tuple[int, int]]:
+        """Yield ranges of lines, `(first, end)`, of some hundred each."""
+        return self._lines.blocks(first, end)
+
+    def key_of_line(self, line: int) -> str:
+        """Return the logical key on a line."""
+        return decode_key(self._lines[line], line + 1)
+
+    def order_of_line(self, line: int) -> str:
+        """Return the tree order of the key on a line."""
+        return tree_order(self.key_of_line(line))
+
+    def keys(self, first: int, end: int) -> list[str]:
+        """Return the logical keys on some lines of entries."""
+        return keys_of(self._lines.slice(first, end))
+
+    def line_start(self, line: int) -> int:
+        """Return the offset of a line; that after the last one is the manifest's size."""
+        return self._lines.start(line)
+
+    def line_bytes(self, first: int, end: int) -> bytes:
+        """Return lines, line feeds included."""
+        return self._lines.slice(first, end)
+
+    def keys_and_sizes(self, first: int, end: int) -> Iterator[tuple[int, list[str], list[int]]]:
+        """Yield, for some hundred lines of entries at a time, the first line, keys and sizes."""
+        for start, stop in self._lines.blocks(first, end):
+            yield start, *keys_and_sizes_of(self._lines.slice(start, stop))
+
+    def ordered_lines(self) -> Iterator[tuple[bytes, int]]:
+        """Yield the bytes and the number of every entry's line in tree order."""
+        if not isinstance(self._entries, range):
+            yield from ((self._lines[line], line) for line in self._entries)
+            return
+        for start, end in self._lines.blocks(self._entries.start, self._entries.stop):
+            yield from zip(
+                self._lines.slice(start, end).split(b"\n"), range(start, end), strict=False
+            )
+
+    def entry_of_line(self, data: bytes, number: int) -> Entry:
+        """Return the entry of a line of this manifest, as `ordered_lines` gives it.
+
+        Raises:
+            FormatError: A field of it is wrong.
+        """
+        return decode_entry(data, number + 1)
+
+    def _block(self, first: int, end: int) -> list[Entry]:
+        """Return the entries of some lines."""
+        block = self._lines.slice(first, end)
+        found = entries_of(block, is_plain_block(block, self._lines.longest_line()))
+        return found if found is not None else [self._entry_at(n) for n in range(first, end)]
+
+    def _span(self, prefix: str) -> tuple[int, int]:
+        """Return the positions of the entries below a directory: the first, and after the last."""
+        if not prefix:
+            return 0, len(self._entries)
+        order = tree_order(prefix)
+        # \x01 sorts after every key inside the directory and before its next sibling.
+        after = self._first_at_or_after(f"{order[:-1]}\x01")
+        return self._first_at_or_after(order), after
+
+    def count(self, prefix: str = "") -> int:
+        """Return the number of entries below a directory, at all levels."""
+        first, end = self._span(prefix)
+        return end - first
+
+    def files_size_bytes(self, prefix: str = "") -> int:
+        """Return the size of all files below a directory whose size is known."""
+        if not prefix and self._proof is not None:
+            return self._proof.files_size_bytes
+        return sum(entry.size_bytes or 0 for entry in self.entries(prefix))
 
     def get(self, key: str) -> Entry | None:
         """Return the entry at a logical key, or None."""
@@ -171,9 +286,7 @@ class Manifest:
         Raises:
             FormatError: A record is wrong, or lacks hash or size.
         """
-        if self._top_hash is None:
-            self._top_hash = self._compute_top_hash()
-        return self._top_hash
+        return self._proved().top_hash
 
     @property
     def local_key(self) -> str | None:
@@ -182,9 +295,23 @@ class Manifest:
         Raises:
             FormatError: A record is wrong, or lacks hash or size.
         """
-        if self._top_hash is None:
-            self._top_hash = self._compute_top_hash()
-        return self._local_key
+        return self._proved().local_key
+
+    def _proved(self) -> Proof:
+        if self._proof is None:
+            # Directories are not hashed, but their records must be right all the same.
+            for _ in self.directories():
+                pass
+            self._proof = self.proof_with(self._header)
+        return self._proof
+
+    def top_hash_with(self, header: Mapping[str, Any]) -> str:
+        """Return the top hash that these entries have below another header.
+
+        Raises:
+            FormatError: A record is wrong, or lacks hash or size.
+        """
+        return self.proof_with(header).top_hash
 
     def verify(self, top_hash: str, *, allow_files: bool) -> None:
         """Prove that this is the manifest of a top hash, and check every record on the way.
@@ -213,28 +340,28 @@ class Manifest:
                 key=self.local_key,
             )
 
-    def _compute_top_hash(self) -> str:
-        def watched() -> Iterator[Entry]:
-            for entry in self.entries():
-                if self._local_key is None and not entry.physical_key.startswith("s3://"):
-                    self._local_key = entry.logical_key
-                yield entry
+    def proof_with(self, header: Mapping[str, Any]) -> Proof:
+        """Return what one pass over all entries finds out, below a header.
 
-        # Directories are not hashed, but their records must be right all the same.
-        for _ in self.directories():
-            pass
-        return top_hash_of(self._header, watched())
+        Raises:
+            FormatError: A record is wrong, or lacks hash or size.
+        """
+        return prove(header, self._hashed_blocks())
+
+    def _hashed_blocks(self) -> Iterator[HashedBlock]:
+        if isinstance(self._entries, range):
+            yield from hashed_lines(self._lines, self._entries.start, self._entries.stop)
+        else:
+            yield from hashed_blocks(self.entries())
 
     def _key(self, position: int) -> str:
-        line = self._entries[position]
-        return decode_key(self._lines[line], line + 1)
+        return self.key_of_line(self._entries[position])
 
     def _entry(self, position: int) -> Entry:
-        line = self._entries[position]
-        record = decode_record(self._lines[line], line + 1)
-        if isinstance(record, Directory):
-            raise FormatError(f"manifest line {line + 1} is no entry", line=line + 1)
-        return record
+        return self._entry_at(self._entries[position])
+
+    def _entry_at(self, line: int) -> Entry:
+        return self.entry_of_line(self._lines[line], line)
 
     def _first_at_or_after(self, order: str) -> int:
         low, high = 0, len(self._entries)
@@ -245,26 +372,3 @@ class Manifest:
             else:
                 high = middle
         return low
-
-
-def top_hash_of(header: Mapping[str, Any], entries: Iterable[Entry]) -> str:
-    """Return the top hash of a header and entries in tree order.
-
-    Source: quilt3 hashes the canonical JSON of the header and of each entry's hash, logical key,
-    metadata and size, with nothing between them.
-
-    Raises:
-        FormatError: An entry lacks hash or size.
-    """
-    try:
-        digest = hashlib.sha256(canonical_json(dict(header)).encode())
-    except (ValueError, RecursionError) as exc:
-        raise FormatError(f"the manifest's header can't be hashed: {exc}") from exc
-    batch: list[str] = []
-    for entry in entries:
-        batch.append(hashed_part(entry))
-        if len(batch) == _HASH_BATCH:
-            digest.update("".join(batch).encode())
-            batch.clear()
-    digest.update("".join(batch).encode())
-    return digest.hexdigest()

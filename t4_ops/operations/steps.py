@@ -56,6 +56,7 @@ def build(
     inputs: InputLike | Iterable[InputLike] | None = None,
     column_lineage: ColumnLineageLike | None = None,
     expected: Expected = NOW,
+    retry_conflicts: int = 0,
     run: RunInfo | None = None,
     settings: Settings | None = None,
     stop: threading.Event | None = None,
@@ -75,6 +76,8 @@ def build(
         column_lineage: What the columns of the package's table were made from: column to one or
             several `(input, column)` pairs.
         expected: What `latest` must hold.
+        retry_conflicts: How often, when somebody else was faster, to apply what this step changes
+            in the expected revision to what he published, and publish that.
         run: The run to record, unless a `lineage.run` is open; None is the current one.
         settings: Settings; None loads the user's.
         stop: Set from another thread to give up.
@@ -82,7 +85,8 @@ def build(
     Raises:
         InvalidInputError: An argument breaks a rule; nothing was written.
         NotFoundError: A source is not there.
-        ConflictError: Somebody moved `latest` meanwhile.
+        ConflictError: Somebody moved `latest` meanwhile; with `retry_conflicts`: and changed the
+            same key to something else, or was faster too often.
     """
     settings = settings or load_settings()
     package = Package(settings=settings)
@@ -93,7 +97,14 @@ def build(
     known = [*inputs_of(inputs), *source_inputs(package.sources)]
     columns, made_from = package.table_columns(), columns_of(column_lineage)
     with internal():
-        publication = package.publish_build(name, registry, message, expected=expected, stop=stop)
+        publication = package.publish_build(
+            name,
+            registry,
+            message,
+            expected=expected,
+            retry_conflicts=retry_conflicts,
+            stop=stop,
+        )
     url = normalize_registry(registry or settings.registry)
     ref = PackageRef(url, name, publication.published.top_hash)
     return _published(output_of(ref, publication, columns, made_from), known, run, settings)
@@ -137,6 +148,7 @@ def push(
     dest: str | None = None,
     force: bool = False,
     expected: Expected = NOW,
+    retry_conflicts: int = 0,
     inputs: InputLike | Iterable[InputLike] | None = None,
     column_lineage: ColumnLineageLike | None = None,
     run: RunInfo | None = None,
@@ -154,6 +166,8 @@ def push(
         dest: Folder or prefix inside the registry for new objects; None: the usual places.
         force: Replace whatever `latest` holds, and bring objects again that the registry lost.
         expected: What `latest` must hold otherwise.
+        retry_conflicts: How often, when somebody else was faster, to apply what this step changes
+            in the expected revision to what he published, and publish that; not with `force`.
         inputs: What it was made from, besides what the given step's result says and what the run
             has read.
         column_lineage: What the columns of its table were made from, as `build` takes it.
@@ -163,7 +177,8 @@ def push(
 
     Raises:
         NotFoundError: There is no such revision, or one of its objects is gone.
-        ConflictError: `latest` is not what is expected.
+        ConflictError: `latest` is not what is expected; with `retry_conflicts`: and somebody
+            changed the same key to something else, or was faster too often.
         IntegrityError: An object is not what the revision promises.
     """
     settings = settings or load_settings()
@@ -175,7 +190,13 @@ def push(
         revision = Package.browse(source.name, source.registry, source.top_hash, settings=settings)
         columns = revision.table_columns()
         publication = revision.publish_push(
-            name, target, dest, message, expected=ANYTHING if force else expected, stop=stop
+            name,
+            target,
+            dest,
+            message,
+            expected=ANYTHING if force else expected,
+            retry_conflicts=retry_conflicts,
+            stop=stop,
         )
     if source.identity != PackageRef(target, name, source.top_hash).identity:
         known.insert(0, Input.of_ref(source))
@@ -249,6 +270,7 @@ def browse(
     source = pinned(package, settings, registry)
     with internal():
         revision = Package.browse(source.name, source.registry, source.top_hash, settings=settings)
+        revision.check()
     return _read(source, revision, False, run, settings)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
-from typing import IO, Any, Self, TypeVar
+from typing import IO, TYPE_CHECKING, Any, Self, TypeVar
 
+from t4_ops.columns import arrow_table, data_frame, write_parquet
 from t4_ops.errors import InvalidInputError, NotFoundError
 from t4_ops.keys import PackageRef
 from t4_ops.manifest import (
@@ -13,15 +14,24 @@ from t4_ops.manifest import (
     Diff,
     Entry,
     Manifest,
+    Verified,
+    View,
+    compose,
     diff_entries,
+    diff_manifests,
     plain_meta,
+    stored_json,
     top_hash_of,
 )
-from t4_ops.package.contents import Contents, copied
-from t4_ops.package.entry import PackageEntry
+from t4_ops.package.contents import Contents
+from t4_ops.package.entry import PackageEntry, local_path
+from t4_ops.package.overlay import copied
 from t4_ops.package.tree_text import tree_text
 from t4_ops.settings import Settings, load_settings
 from t4_ops.transfer import OBJECT_SCHEME
+
+if TYPE_CHECKING:
+    from t4_ops.columns.tables import ArrowTable, DataFrame
 
 Mapped = TypeVar("Mapped")
 
@@ -42,7 +52,7 @@ class PackageBase:
         self._origin: PackageRef | None = None
 
     @classmethod
-    def _of(cls, base: Manifest | None, settings: Settings) -> Self:
+    def _of(cls, base: View | None, settings: Settings) -> Self:
         package = cls(settings=settings)
         package._contents.rebase(base)
         return package
@@ -56,7 +66,7 @@ class PackageBase:
 
     def _adopt(self, key: str, entry: PackageEntry) -> Entry:
         """Return the record of another package's entry at a key of this one."""
-        record = replace(entry.entry, logical_key=key)
+        record = entry.entry.but(logical_key=key)
         if entry.payload is None and record.physical_key.startswith(OBJECT_SCHEME):
             raise InvalidInputError(
                 f"{entry.logical_key!r} is an object of a package that was built without it: take"
@@ -67,6 +77,7 @@ class PackageBase:
             self._contents.payloads[record.physical_key] = entry.payload
         self._contents.roots |= entry.roots
         self._contents.adopt(record, entry.origin)
+        self._contents.take_unproved(key, entry.entry, entry.contents)
         self._contents.adopt_sources(record, entry.contents)
         return record
 
@@ -78,6 +89,32 @@ class PackageBase:
     def ref(self) -> PackageRef | None:
         """The revision this object was browsed from or last published as."""
         return self._origin
+
+    @property
+    def verified(self) -> Verified | None:
+        """How the manifest that this package was read from was proved.
+
+        `"top_hash"`: all of it, against the top hash. `"index"`: not at all, it is large and was
+        read by way of its index, and the manifest is what `check` proves; objects are verified in
+        either case. None: it is from no registry.
+        """
+        base = self._contents.base
+        if base is None or self._contents.origin is None:
+            return None
+        return "top_hash" if base.is_whole else "index"
+
+    def check(self) -> Self:
+        """Read the manifest below this package as a whole, prove it, and return self.
+
+        It does nothing where that was done already; see `verified`.
+
+        Raises:
+            NotFoundError: The manifest is gone.
+            IntegrityError: What is stored is not the package of its top hash.
+        """
+        if self._contents.base is not None:
+            self._contents.base.whole()
+        return self
 
     # Metadata
 
@@ -160,15 +197,15 @@ class PackageBase:
         if not self._prefix:
             return entries
         start = len(self._prefix)
-        return (replace(entry, logical_key=entry.logical_key[start:]) for entry in entries)
+        return (entry.but(logical_key=entry.logical_key[start:]) for entry in entries)
 
     def count_files(self) -> int:
         """Return the number of entries, at all levels."""
-        return sum(1 for _ in self._contents.entries(self._prefix))
+        return self._contents.count(self._prefix)
 
     def size_bytes(self) -> int:
         """Return the size of all files whose size is known."""
-        return sum(entry.size_bytes or 0 for entry in self._contents.entries(self._prefix))
+        return self._contents.size_bytes(self._prefix)
 
     def get(self, logical_key: str) -> str:
         """Return the physical key of an entry.
@@ -238,10 +275,49 @@ class PackageBase:
 
     def diff(self, other: PackageBase) -> Diff:
         """Return what changed from this package to another: added, modified, deleted keys."""
+        old, new = self._own_base(), other._own_base()
+        if old is not None and new is not None:
+            return diff_manifests(old.whole(), new.whole())
         return diff_entries(self.entries(), other.entries())
+
+    def _own_base(self) -> View | None:
+        """Return the manifest below if its entries are exactly those of this package."""
+        return self._contents.base if not self._prefix and self._contents.is_plain() else None
 
     def __repr__(self) -> str:
         return tree_text(self._contents, self._prefix)
+
+    # As a table
+
+    def to_arrow(self) -> ArrowTable:
+        """Return the entries as an Arrow table, one row each, in tree order.
+
+        Columns: `logical_key`, `physical_key`, `size_bytes`, `hash_type`, `hash_value`, and `meta`,
+        the user metadata as JSON text. The schema's metadata says which package it is.
+        """
+        return arrow_table(self.entries(), self._facts())
+
+    def to_pandas(self) -> DataFrame:
+        """Return the entries as a pandas frame with the columns of `to_arrow`."""
+        return data_frame(self.entries(), self._facts())
+
+    def to_parquet(self, path: str | os.PathLike[str]) -> None:
+        """Write the entries to a local Parquet file with the columns of `to_arrow`.
+
+        Raises:
+            InvalidInputError: It is no path of a file in a local folder.
+            StorageError: It can't be written; what was there stays.
+        """
+        write_parquet(self.entries(), local_path(path), self._facts())
+
+    def _facts(self) -> dict[str, str]:
+        facts = {USER_META: stored_json(self.meta)}
+        if self._prefix:
+            facts["path"] = self._prefix
+        origin = self._contents.origin
+        if origin is not None:
+            facts["uri"] = origin.uri
+        return facts
 
     # Manifests
 
@@ -252,6 +328,8 @@ class PackageBase:
         Raises:
             FormatError: An entry has no hash yet: build the package.
         """
+        if not self._prefix:
+            return self._contents.top_hash(self._contents.header)
         return top_hash_of(self._header(), self.entries())
 
     @property
@@ -276,26 +354,25 @@ class PackageBase:
         Raises:
             InvalidInputError: An object has no place yet: build the package first.
         """
-        for entry in self._contents.entries(self._prefix):
+        # Before it is built, only what was set here can be such an object.
+        for entry in self._contents.edited(self._prefix) if self._contents.payloads else ():
             if entry.physical_key in self._contents.payloads:
                 raise InvalidInputError(
                     f"{entry.logical_key!r} is an object without a place: build the package first",
                     key=entry.logical_key,
                 )
-        for chunk in self._frozen().chunks():
+        for chunk in self._chunks():
             writable_file.write(chunk)
 
-    def _frozen(self) -> Manifest:
+    def _chunks(self) -> Iterator[bytes]:
+        """Return the manifest's bytes in pieces; all of it was looked at before the first."""
         frozen = None if self._prefix else self._contents.frozen()
         if frozen is not None:
-            return frozen
-        own = self._root_of_view()
-        return Manifest.of(
-            own._contents.header,
-            own._contents.entries(),
-            own._contents.directories(),
-            self._settings.limits,
-        )
+            return frozen.chunks()
+        own = self._root_of_view()._contents
+        made = compose(own.header, own.pieces(), own.directories(), self._settings.limits)
+        # Keys that are not as they must be are told before anything is written.
+        return made.chunks() if made.first_entry else Manifest(made.lines()).chunks()
 
     def _header(self) -> dict[str, Any]:
         if not self._prefix:

@@ -5,29 +5,35 @@ A package of a million entries that changes in ten costs ten objects, not a mill
 
 from __future__ import annotations
 
-import json
-from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Any, Final
 
 from t4_ops.errors import InvalidInputError, NotFoundError
-from t4_ops.keys import Limits, PackageRef, tree_order, validate_logical_key
-from t4_ops.manifest import VERSION, Directory, Entry, Manifest, canonical_json
+from t4_ops.keys import Limits, PackageRef, are_legal, tree_orders, validate_logical_key
+from t4_ops.manifest import (
+    VERSION,
+    Entry,
+    Manifest,
+    View,
+    are_in_order,
+    canonical_json,
+    top_hash_of,
+    top_hash_of_pieces,
+)
+from t4_ops.package.edits import ancestors
+from t4_ops.package.overlay import Overlay
 from t4_ops.package.provenance import Provenance, Taken
+from t4_ops.package.unproved import Unproved
+from t4_ops.package.walking import KeyWalk
 from t4_ops.transfer import Payload
 
-# Up to so many edits a new one is put in its place in the order; above, the order is made anew.
-_INSERT_MAX: Final = 1000
+# So many keys are looked at together.
+_CHECK_BATCH: Final = 500
 
 
-def copied(meta: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return metadata as a copy, so that what users do to theirs does not reach the package."""
-    copy: dict[str, Any] = json.loads(json.dumps(meta)) if meta else {}
-    return copy
-
-
-class Contents:
+class Contents(Overlay):
     """Header, directory metadata and entries of a package under edit.
 
     Attributes:
@@ -37,46 +43,56 @@ class Contents:
         origin: The revision that the manifest below is.
     """
 
-    def __init__(self, base: Manifest | None, limits: Limits) -> None:
+    def __init__(self, base: View | None, limits: Limits) -> None:
+        super().__init__(base, limits)
         self.roots: set[str] = set()
         self.origin: PackageRef | None = None
-        self._limits = limits
         self._provenance = Provenance()
-        self.rebase(base)
+        self._unproved = Unproved()
+        self._begin(base)
 
-    def rebase(self, base: Manifest | None) -> None:
+    def rebase(self, base: View | None) -> None:
         """Take a manifest as the base and forget all edits: they are in it, or not wanted."""
+        self._lay(base)
+        self._provenance.forget_entries()
+        self._unproved.clear()
+        self._begin(base)
+
+    def _begin(self, base: View | None) -> None:
         self.header: dict[str, Any] = {"version": VERSION} if base is None else base.header
         self.payloads: dict[str, Payload] = {}
-        self._provenance.forget_entries()
-        self._base = base
-        self._edits: dict[str, Entry] = {}
-        # How many edits, and directories with metadata, each directory has below it or is, so that
-        # conflicts show at once.
-        self._folders: Counter[str] = Counter()
-        # Tree orders of the edits; None when it has to be made anew.
-        self._order: list[str] | None = []
-        self._deleted: set[str] = set()
-        self._deleted_folders: set[str] = set()
-        directories = () if base is None else base.directories()
-        self._meta: dict[str, Mapping[str, Any]] = {d.key: d.meta for d in directories}
-        for folder in self._meta:
-            self._folders.update(_ancestors(folder))
-
-    @property
-    def limits(self) -> Limits:
-        """Bounds on keys and records."""
-        return self._limits
+        # The last top hash that was asked for: the canonical header, and the hash.
+        self._hashed: tuple[str, str] | None = None
 
     def frozen(self) -> Manifest | None:
         """Return the manifest below if nothing was changed since, else None."""
         base = self._base
-        if base is None or self._edits or self._deleted or self._deleted_folders:
+        if base is None or not self.is_plain():
             return None
         metas = {d.key: d.meta for d in base.directories()}
         # Compared as they are hashed: 1, 1.0 and true are equal in Python only.
         is_same = canonical_json([self.header, self._meta]) == canonical_json([base.header, metas])
-        return base if is_same else None
+        return base.whole() if is_same else None
+
+    def top_hash(self, header: Mapping[str, Any]) -> str:
+        """Return the top hash of the entries below a header; computed once until they change.
+
+        Raises:
+            FormatError: An entry has no hash yet.
+        """
+        try:
+            text = canonical_json(dict(header))
+        except (ValueError, RecursionError):
+            return top_hash_of(header, ())  # says what is wrong with it
+        if self._hashed is None or self._hashed[0] != text:
+            if self._base is None or not self.is_plain():
+                found = top_hash_of_pieces(header, self.pieces())
+            elif text == canonical_json(self._base.header):
+                found = self._base.top_hash
+            else:
+                found = self._base.whole().top_hash_with(header)
+            self._hashed = text, found
+        return self._hashed[1]
 
     # Where entries came from
 
@@ -84,6 +100,28 @@ class Contents:
         """Remember where an entry of another package is from."""
         if taken is not None:
             self._provenance.take(entry, taken)
+
+    def take_unproved(self, key: str, entry: Entry, other: Contents) -> None:
+        """Remember an entry that is to be proved with its manifest before it is published.
+
+        Args:
+            key: Where it goes to.
+            entry: The entry as it is in `other`.
+            other: Whose it is; perhaps these contents themselves, when it is edited.
+        """
+        if entry.logical_key in other._edits:
+            self._unproved.take_from(key, other._unproved, entry.logical_key)
+        else:
+            self._unproved.take(key, entry, other.base)
+
+    def prove(self) -> None:
+        """Prove the entries that were taken by way of an index.
+
+        Raises:
+            IntegrityError: An entry is not what its manifest says.
+            NotFoundError: A manifest is gone.
+        """
+        self._unproved.prove()
 
     def taken_from(self, entry: Entry) -> Taken | None:
         """Return the revision an entry is from, and its key there; None if it is from elsewhere."""
@@ -135,101 +173,16 @@ class Contents:
 
         What was built since is in the revision instead.
         """
-        orders = self._edit_orders(prefix)
-        edits = (self._edits[order.replace("\0", "/")].physical_key for order in orders)
-        return self._provenance.sources_of(edits)
-
-    # Reading
-
-    def get(self, key: str) -> Entry | None:
-        """Return the entry at a logical key, or None."""
-        if key in self._edits:
-            return self._edits[key]
-        if self._base is None or self._is_hidden(key):
-            return None
-        return self._base.get(key)
-
-    def has_folder(self, prefix: str) -> bool:
-        """Return whether `prefix`, which ends in `/`, has entries or metadata, or a part has."""
-        if self._folders[prefix] > 0:
-            return True
-        if self._base is None or not self._base.has_directory(prefix):
-            return False
-        if not (self._deleted or self._deleted_folders):
-            return True
-        return any(not self._is_hidden(entry.logical_key) for entry in self._base.entries(prefix))
-
-    def entries(self, prefix: str = "") -> Iterator[Entry]:
-        """Yield entries below a prefix in tree order.
-
-        Entries may be set and deleted meanwhile, as when metadata is set in a walk: each entry that
-        was there from the beginning to the end comes once.
-        """
-        orders = self._edit_orders(prefix)
-        edited, position = set(orders), 0
-        for entry in () if self._base is None else self._base.entries(prefix):
-            order = tree_order(entry.logical_key)
-            while position < len(orders) and orders[position] < order:
-                yield from self._edit_at(orders[position])
-                position += 1
-            if order not in edited and not self._is_hidden(entry.logical_key):
-                yield self._edits.get(entry.logical_key, entry)
-        for order in orders[position:]:
-            yield from self._edit_at(order)
-
-    def children(self, prefix: str = "") -> Iterator[str]:
-        """Yield the names right below a prefix in order; those of folders end in `/`.
-
-        The cost grows with the names and with the edits below the prefix, not with the base.
-        """
-        if not (self._edits or self._deleted or self._deleted_folders or self._meta):
-            yield from () if self._base is None else self._base.children(prefix)
-            return
-        names = {name for name in self._base_children(prefix) if self._is_visible(prefix + name)}
-        for order in self._edit_orders(prefix):
-            name, slash, _ = order.replace("\0", "/")[len(prefix) :].partition("/")
-            names.add(name + slash)
-        for folder in self._meta:
-            if folder.startswith(prefix) and folder != prefix:
-                names.add(folder[len(prefix) :].split("/")[0] + "/")
-        yield from sorted(names, key=tree_order)
-
-    def _base_children(self, prefix: str) -> Iterator[str]:
-        return iter(()) if self._base is None else self._base.children(prefix)
-
-    def _is_visible(self, key: str) -> bool:
-        """Return whether a name of the base is still there, for a folder anything below it."""
-        if not (self._deleted or self._deleted_folders):
-            return True
-        if not key.endswith("/"):
-            return not self._is_hidden(key)
-        assert self._base is not None
-        return any(not self._is_hidden(entry.logical_key) for entry in self._base.entries(key))
-
-    def _edit_orders(self, prefix: str) -> list[str]:
-        """Return the tree orders of the edits below a prefix as they are now."""
-        if self._order is None:
-            self._order = sorted(map(tree_order, self._edits))
-        start = tree_order(prefix)
-        # \x01 sorts after every key inside the directory and before its next sibling.
-        first = bisect_left(self._order, start)
-        after = bisect_left(self._order, start[:-1] + "\x01") if prefix else len(self._order)
-        return self._order[first:after]
-
-    def _edit_at(self, order: str) -> Iterator[Entry]:
-        edit = self._edits.get(order.replace("\0", "/"))
-        if edit is not None:
-            yield edit
-
-    def _is_hidden(self, key: str) -> bool:
-        """Return whether an entry of the base was deleted."""
-        if key in self._deleted:
-            return True
-        if not self._deleted_folders:
-            return False
-        return any(folder in self._deleted_folders for folder in _ancestors(key))
+        return self._provenance.sources_of(entry.physical_key for entry in self.edited(prefix))
 
     # Changing
+
+    def fill(self, entry: Entry) -> None:
+        """Put an entry that only became more complete since it was read: size and hash."""
+        if entry.logical_key in self._edits:
+            self._edits.put(entry)
+        else:
+            self.set(entry)
 
     def set(self, entry: Entry) -> None:
         """Put an entry at its logical key.
@@ -237,17 +190,28 @@ class Contents:
         Raises:
             InvalidInputError: The key breaks a rule, names a folder, or lies below a file.
         """
-        key = validate_logical_key(entry.logical_key, self._limits)
+        if entry.logical_key not in self._edits:
+            validate_logical_key(entry.logical_key, self._limits)
+        self._set_legal(entry, None)
+
+    def _set_legal(self, entry: Entry, walk: KeyWalk | None) -> None:
+        """Do what `set` does with an entry whose key follows the rules.
+
+        Args:
+            entry: The entry.
+            walk: Knows keys at which nothing is in the way.
+        """
+        key = entry.logical_key
         if key not in self._edits:
-            if self.has_folder(f"{key}/"):
-                raise InvalidInputError(
-                    f"{key!r} is a directory of the package: delete it before setting a file there",
-                    key=key,
-                )
-            self._refuse_below_file(key)
-            self._folders.update(_ancestors(key))
-            self._add_order(tree_order(key))
-        self._edits[key] = entry
+            if walk is None or not walk.has(key):
+                self._refuse_folder(key)
+                self._refuse_below_file(key)
+            counts = self._folders
+            for folder in ancestors(key):
+                # By hand: `update` of a Counter takes longer than all the rest of this.
+                counts[folder] = counts.get(folder, 0) + 1
+        self._edits.put(entry)
+        self._hashed = None
 
     def set_all(self, entries: Iterable[Entry]) -> None:
         """Put all entries, or none of them if one is refused or the iterator fails.
@@ -256,33 +220,60 @@ class Contents:
             InvalidInputError: A key breaks a rule, names a folder, or lies below a file.
         """
         done: list[tuple[str, Entry | None]] = []
+        rest, base = iter(entries), self._base
+        # Where the manifest below has a file, nothing is in the way of one: unless edits are.
+        is_known = base is not None and base.is_whole and self.is_plain()
+        walk = KeyWalk(base.whole()) if base is not None and is_known else None
+        # Where nothing was before, keys in order are in nobody's way: a scanned folder's are.
+        is_fresh, last = base is None and not self._edits and not self._meta, ""
         try:
-            for entry in entries:
-                before = self._edits.get(entry.logical_key)
-                self.set(entry)
-                done.append((entry.logical_key, before))
+            while batch := list(islice(rest, _CHECK_BATCH)):
+                keys = [entry.logical_key for entry in batch]
+                is_legal = are_legal(keys, self._limits)
+                if is_fresh and is_legal:
+                    orders = tree_orders(keys)
+                    is_fresh = are_in_order(orders, last)
+                    if is_fresh:
+                        self._append(batch, keys, orders)
+                        done.extend((key, None) for key in keys)
+                        last = orders[-1]
+                        continue
+                is_fresh = False
+                for entry in batch:
+                    before = self._edits.get(entry.logical_key)
+                    if is_legal:
+                        self._set_legal(entry, walk)
+                    else:
+                        self.set(entry)
+                    done.append((entry.logical_key, before))
         except BaseException:
             for key, before in reversed(done):
                 if before is None:
                     self._drop_edit(key)
                 else:
-                    self._edits[key] = before
+                    self._edits.put(before)
+            self._hashed = None
             raise
 
-    def _add_order(self, order: str) -> None:
-        """Keep the order of the edits; one out of order among many has it made anew later."""
-        if self._order is None:
-            return
-        if not self._order or self._order[-1] < order:
-            self._order.append(order)
-        elif len(self._order) < _INSERT_MAX:
-            insort(self._order, order)
-        else:
-            self._order = None
+    def _append(self, entries: list[Entry], keys: list[str], orders: list[str]) -> None:
+        """Put entries whose legal keys come in order after all that are there."""
+        counts = self._folders
+        for folder, files in Counter([key[: key.rfind("/") + 1] for key in keys]).items():
+            for above in ancestors(folder):
+                counts[above] += files
+        self._edits.append(entries, keys, orders)
+        self._hashed = None
+
+    def _refuse_folder(self, key: str) -> None:
+        if self.has_folder(f"{key}/"):
+            raise InvalidInputError(
+                f"{key!r} is a directory of the package: delete it before setting a file there",
+                key=key,
+            )
 
     def _refuse_below_file(self, key: str) -> None:
-        for folder in _ancestors(key):
-            if self._folders[folder] == 0 and self.get(folder[:-1]) is not None:
+        for folder in ancestors(key):
+            if self._folders.get(folder, 0) == 0 and self.get(folder[:-1]) is not None:
                 raise InvalidInputError(
                     f"{folder[:-1]!r} is a file of the package, so {key!r} can't lie below it",
                     key=key,
@@ -295,11 +286,12 @@ class Contents:
             NotFoundError: There is neither.
         """
         prefix = f"{key}/"
+        self._hashed = None
         if self.get(key) is not None:
             self._drop_edit(key)
             self._deleted.add(key)
         elif self.has_folder(prefix):
-            for order in self._edit_orders(prefix):
+            for order in self._edits.orders(prefix):
                 self._drop_edit(order.replace("\0", "/"))
             self._deleted_folders.add(prefix)
             for folder in [f for f in self._meta if f.startswith(prefix)]:
@@ -308,21 +300,9 @@ class Contents:
             raise NotFoundError(f"the package has no {key!r}", key=key)
 
     def _drop_edit(self, key: str) -> None:
-        if self._edits.pop(key, None) is not None:
-            self._order = None
-            self._folders.subtract(_ancestors(key))
-
-    # Metadata of directories
-
-    def directories(self, prefix: str = "") -> Iterator[Directory]:
-        """Yield the metadata of directories below a prefix in tree order."""
-        for key in sorted(self._meta, key=tree_order):
-            if key.startswith(prefix) and key != prefix and self._meta[key]:
-                yield Directory(key, self._meta[key])
-
-    def folder_meta(self, prefix: str) -> dict[str, Any]:
-        """Return the metadata of a directory, a copy."""
-        return copied(self._meta.get(prefix))
+        if self._edits.drop(key):
+            self._covered = None
+            self._folders.subtract(ancestors(key))
 
     def set_folder_meta(self, prefix: str, meta: Mapping[str, Any] | None) -> None:
         """Set the metadata of a directory; None or nothing removes it.
@@ -333,18 +313,10 @@ class Contents:
         validate_logical_key(prefix[:-1], self._limits)
         if not meta:
             if self._meta.pop(prefix, None) is not None:
-                self._folders.subtract(_ancestors(prefix))
+                self._folders.subtract(ancestors(prefix))
             return
         if prefix not in self._meta:
             # With its slash the directory itself is among the places where no file may be.
             self._refuse_below_file(prefix)
-            self._folders.update(_ancestors(prefix))
+            self._folders.update(ancestors(prefix))
         self._meta[prefix] = meta
-
-
-def _ancestors(key: str) -> Iterator[str]:
-    """Yield the folders above a key, outermost first, each ending in `/`."""
-    position = key.find("/")
-    while position >= 0:
-        yield key[: position + 1]
-        position = key.find("/", position + 1)

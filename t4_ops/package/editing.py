@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Literal, Self
 
 from t4_ops.errors import InvalidInputError, NotFoundError
@@ -76,7 +75,7 @@ class EditablePackage(PackageBase):
 
     def _put(self, record: Entry, meta: Mapping[str, Any] | None) -> None:
         if meta is not None:
-            record = replace(record, meta={**record.meta, USER_META: meta})
+            record = record.but(meta={**record.meta, USER_META: meta})
         self._contents.set(record)
 
     def set_dir(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -14,7 +13,8 @@ from t4_ops.errors import FormatError, InvalidInputError, NotFoundError
 from t4_ops.keys import PhysicalKey
 from t4_ops.ledger import note_read
 from t4_ops.manifest import USER_META, Entry, plain_meta
-from t4_ops.package.contents import Contents, copied
+from t4_ops.package.contents import Contents
+from t4_ops.package.overlay import copied
 from t4_ops.package.provenance import Taken
 from t4_ops.settings import Settings
 from t4_ops.storage import Tree
@@ -26,6 +26,7 @@ from t4_ops.transfer import (
     check_targets,
     download_files,
     hash_object,
+    open_cache,
     progress,
     read_verified,
 )
@@ -61,7 +62,7 @@ class PackageEntry:
         if entry.physical_key.startswith(OBJECT_SCHEME) and self.payload is None:
             held = self._contents.get(entry.logical_key)
             if held is not None and held.hash == entry.hash:
-                return replace(entry, physical_key=held.physical_key)
+                return entry.but(physical_key=held.physical_key)
         return entry
 
     @property
@@ -107,9 +108,10 @@ class PackageEntry:
             raise NotFoundError(
                 f"{self.logical_key!r} was deleted from its package", key=self.logical_key
             )
+        self._contents.take_unproved(self.logical_key, held, self._contents)
         # The package's own record: a build may have given it a hash and a place since.
-        self._contents.set(replace(held, meta={**held.meta, USER_META: plain}))
-        self._entry = replace(self._entry, meta={**self._entry.meta, USER_META: plain})
+        self._contents.set(held.but(meta={**held.meta, USER_META: plain}))
+        self._entry = self._entry.but(meta={**self._entry.meta, USER_META: plain})
         return self
 
     def get(self) -> str:
@@ -206,14 +208,20 @@ class PackageEntry:
             check_targets([target], folds_case=False)
             download_files([target], tree, opener, bar, workers=1)
         self._note_read()
-        moved = replace(entry, physical_key=str(PhysicalKey.of_path(place)))
+        moved = entry.but(physical_key=str(PhysicalKey.of_path(place)))
         fetched = Contents(None, self._contents.limits)
         fetched.set(moved)
         fetched.adopt(moved, self.origin)
+        fetched.take_unproved(moved.logical_key, self.entry, self._contents)
         return PackageEntry(fetched, fetched.get(moved.logical_key) or moved, self._settings)
 
     def _opener(self) -> Opener:
-        return Opener(self._settings, self._contents.payloads, roots=self._contents.roots)
+        return Opener(
+            self._settings,
+            self._contents.payloads,
+            roots=self._contents.roots,
+            cache=open_cache(self._settings),
+        )
 
     def _hashed(self, opener: Opener) -> Entry:
         """Return the record with size and hash; for one that was just set, as the file is now."""
@@ -221,7 +229,7 @@ class PackageEntry:
         if entry.hash is not None:
             return entry
         size_bytes, checksum = hash_object(entry.physical_key, opener)
-        return replace(entry, size_bytes=size_bytes, hash=checksum)
+        return entry.but(size_bytes=size_bytes, hash=checksum)
 
     @property
     def contents(self) -> Contents:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from contextlib import closing
 from typing import Self
 
 from t4_ops.keys import PhysicalKey
@@ -14,7 +14,7 @@ from t4_ops.package.hashing import hash_missing
 from t4_ops.package.installing import fetch_entries, install_targets, mismatched
 from t4_ops.package.recording import note_contents_read
 from t4_ops.package.table_columns import table_columns
-from t4_ops.transfer import Opener, progress
+from t4_ops.transfer import Opener, open_cache, progress
 
 
 class PackageFiles(EditablePackage):
@@ -28,7 +28,12 @@ class PackageFiles(EditablePackage):
             IntegrityError: An object is not what the package promises.
         """
         folder = local_path(dest)
-        opener = Opener(self._settings, self._contents.payloads, roots=self._contents.roots)
+        opener = Opener(
+            self._settings,
+            self._contents.payloads,
+            roots=self._contents.roots,
+            cache=open_cache(self._settings),
+        )
         with progress(f"fetching to {folder}", shown=self._settings.progress) as bar:
             hash_missing(self._contents, self._prefix, opener, self._settings, bar)
             targets = install_targets(self._contents, self._prefix.rstrip("/") or None)
@@ -38,7 +43,7 @@ class PackageFiles(EditablePackage):
         base = PhysicalKey.of_path(folder)
         for entry in list(result._contents.entries()):
             place = str(base.join(entry.logical_key))
-            moved = replace(entry, physical_key=place)
+            moved = entry.but(physical_key=place)
             result._contents.adopt(moved, result._contents.taken_from(entry))
             result._contents.set(moved)
         return result
@@ -56,7 +61,9 @@ class PackageFiles(EditablePackage):
         """
         folder = local_path(src)
         targets = install_targets(self._contents, self._prefix.rstrip("/") or None)
-        return not mismatched(targets, folder, self._settings, extra_files_ok=extra_files_ok)
+        wrong = mismatched(targets, folder, self._settings, extra_files_ok=extra_files_ok)
+        with closing(wrong):
+            return next(wrong, None) is None
 
     def table_columns(self) -> tuple[Column, ...]:
         """Return the columns of the table in the package, as far as they are cheap to know.

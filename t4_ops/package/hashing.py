@@ -26,4 +26,4 @@ def hash_missing(
     missing = [e for e in contents.entries(prefix) if e.hash is None or e.size_bytes is None]
     bar.grow(sum(entry.size_bytes or 0 for entry in missing))
     for entry in hash_entries(missing, opener, bar, workers=settings.workers, stop=stop):
-        contents.set(entry)
+        contents.fill(entry)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 
 from t4_ops.errors import NotFoundError, StorageError
 from t4_ops.keys import PackageRef, is_reserved, validate_logical_key
@@ -13,7 +14,7 @@ from t4_ops.manifest import Manifest
 from t4_ops.package.contents import Contents
 from t4_ops.registry import ANYTHING, Registry
 from t4_ops.settings import Settings
-from t4_ops.storage import Tree
+from t4_ops.storage import Tree, is_temporary
 from t4_ops.transfer import (
     Opener,
     Progress,
@@ -102,8 +103,8 @@ def note_install(manifest: Manifest, source: PackageRef, local: Registry) -> Non
 
 def mismatched(
     targets: Iterable[Target], folder: str, settings: Settings, *, extra_files_ok: bool
-) -> list[str]:
-    """Return the paths in which a folder and a package differ.
+) -> Generator[str]:
+    """Yield the paths in which a folder and a package differ; closed early, it reads no more.
 
     Raises:
         NotFoundError: There is no such folder.
@@ -112,18 +113,22 @@ def mismatched(
     check_targets(wanted, folds_case=False)
     if not os.path.isdir(folder):
         raise NotFoundError(f"{folder!r} is no folder: check the path", key=folder)
-    with Tree(folder) as tree:
-        wrong = list(mismatches(wanted, tree, workers=settings.workers))
     if not extra_files_ok:
+        # First, because names cost less than bytes.
         known = {target.path for target in wanted}
-        wrong += [path for path in _files_below(folder) if path not in known]
-    return wrong
+        yield from (path for path in _files_below(folder) if path not in known)
+    with (
+        Tree(folder) as tree,
+        closing(mismatches(wanted, tree, workers=settings.workers)) as wrong,
+    ):
+        yield from wrong
 
 
 def _files_below(folder: str) -> Iterator[str]:
-    """Yield the relative paths of all files and links, but for those of registries."""
+    """Yield the relative paths of all files and links, but for those of registries and ours."""
     for place, folders, files in os.walk(folder):
         links = [name for name in folders if os.path.islink(os.path.join(place, name))]
         folders[:] = [name for name in folders if not is_reserved(name)]
-        for name in files + links:
+        # What a killed install has left is no file of anybody's.
+        for name in (name for name in files + links if not is_temporary(name)):
             yield os.path.relpath(os.path.join(place, name), folder)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from t4_ops.keys import RegistryLike
-from t4_ops.package.package import open_registry
+from t4_ops.package.opening import open_registry
 from t4_ops.settings import Settings, load_settings
 
 
@@ -35,9 +35,7 @@ def list_package_versions(
         NotFoundError: There is no such package.
     """
     pointers = open_registry(registry, settings or load_settings()).pointers
-    versions = [(pointer.name, pointer.top_hash) for pointer in pointers.revisions(name)]
-    latest = pointers.latest(name)
-    return versions if latest is None else [*versions, (latest.name, latest.top_hash)]
+    return [(pointer.name, pointer.top_hash) for pointer in pointers.pointers(name)]
 
 
 def delete_package(

@@ -2,211 +2,32 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import IO, Any
+from typing import Any
 
 from t4_ops.errors import InvalidInputError
 from t4_ops.keys import PackageRef, RegistryLike, normalize_registry, validate_name
-from t4_ops.ledger import note_read
-from t4_ops.manifest import Manifest
 from t4_ops.package.destinations import Destination
-from t4_ops.package.entry import PackageEntry, local_path
-from t4_ops.package.files import PackageFiles
-from t4_ops.package.installing import (
-    fetch_entries,
-    install_targets,
-    note_install,
-    read_path,
-)
+from t4_ops.package.entry import PackageEntry
+from t4_ops.package.finding import FoundPackage
 from t4_ops.package.publishing import NOW, Expected, Publication, Publisher
 from t4_ops.package.recording import (
     Origins,
     note_publication,
     origins_of,
 )
-from t4_ops.registry import ANYTHING, Registry
-from t4_ops.settings import Settings, load_settings
-from t4_ops.storage import open_store
-from t4_ops.transfer import Opener, progress
+from t4_ops.registry import ANYTHING
 
 _MESSAGE = "message"
 
 
-def open_registry(registry: RegistryLike | None, settings: Settings) -> Registry:
-    """Return a registry; None is the default one."""
-    url = normalize_registry(registry or settings.registry)
-    return Registry(open_store(url, settings), settings.limits)
-
-
-@dataclass(frozen=True, slots=True)
-class Installation:
-    """What an install left behind.
-
-    Attributes:
-        package: The package.
-        folder: Absolute path of the folder.
-        written_files: Files that were not there already.
-        path: What was installed of it, a directory with its `/`; None: all of it.
-    """
-
-    package: Package
-    folder: str
-    written_files: int
-    path: str | None = None
-
-
-class Package(PackageFiles):
+class Package(FoundPackage):
     """A group of files under logical keys, with metadata, under edit.
 
     It behaves like a nested dictionary: `p["a"]["b"]` and `p["a/b"]` are the same entry, `p["a"]`
     is a view of the directory. Building or pushing it makes an immutable revision.
     """
-
-    # Finding
-
-    @classmethod
-    def browse(
-        cls,
-        name: str,
-        registry: RegistryLike | None = None,
-        top_hash: str | None = None,
-        *,
-        settings: Settings | None = None,
-    ) -> Package:
-        """Return a package without its files: the manifest is read and proved, nothing else.
-
-        Args:
-            name: Package name.
-            registry: Where; None is the default registry.
-            top_hash: Full top hash, a prefix of one of this package's revisions, or None: latest.
-            settings: Settings; None loads the user's.
-
-        Raises:
-            NotFoundError: There is no such package or revision.
-            IntegrityError: The stored manifest is not the one of its hash.
-        """
-        settings = settings or load_settings()
-        source = open_registry(registry, settings)
-        full_hash = source.pointers.resolve(name, top_hash)
-        package = cls._of(source.manifests.get(full_hash), settings)
-        package._know(source.url, name, full_hash)
-        package._contents.origin = package._origin
-        note_read(package._origin, settings, is_whole=False)
-        return package
-
-    @classmethod
-    def install(
-        cls,
-        name: str,
-        registry: RegistryLike | None = None,
-        top_hash: str | None = None,
-        dest: str | os.PathLike[str] | None = None,
-        path: str | None = None,
-        *,
-        settings: Settings | None = None,
-        stop: threading.Event | None = None,
-    ) -> Package:
-        """Bring a package's files into a folder and note it in the local registry.
-
-        Every byte is verified. Files that are right already are kept, others are replaced once
-        their new bytes are complete, files of others stay; after a failure the same call goes on.
-
-        Args:
-            name: Package name.
-            registry: Where it is; None is the default registry.
-            top_hash: Full top hash, a prefix, or None: latest.
-            dest: Folder; None is `<install_dir>/<ns>/<name>`.
-            path: Only this file, or what lies below this directory; it loses the directory's name.
-            settings: Settings; None loads the user's.
-            stop: Set from another thread to give up.
-
-        Returns:
-            The package; its entries say where the objects are in the registry.
-
-        Raises:
-            NotFoundError: There is no such package, revision, path or object.
-            IntegrityError: An object is not what the package promises.
-        """
-        return cls.install_revision(
-            name, registry, top_hash, dest, path, settings=settings, stop=stop
-        ).package
-
-    @classmethod
-    def install_revision(
-        cls,
-        name: str,
-        registry: RegistryLike | None = None,
-        top_hash: str | None = None,
-        dest: str | os.PathLike[str] | None = None,
-        path: str | None = None,
-        *,
-        settings: Settings | None = None,
-        stop: threading.Event | None = None,
-    ) -> Installation:
-        """Install, and say what was done; arguments and errors are those of `install`."""
-        settings = settings or load_settings()
-        package = cls.browse(name, registry, top_hash, settings=settings)
-        folder = local_path(os.path.join(settings.install_dir, name) if dest is None else dest)
-        targets = install_targets(package._contents, path)
-        stop = stop or threading.Event()
-        opener = Opener(settings, stop=stop)
-        with progress(f"installing {name}", shown=settings.progress) as bar:
-            written = fetch_entries(targets, folder, opener, settings, bar, stop)
-        read = read_path(package._contents, path)
-        note_read(package._origin, settings, paths=() if read is None else (read,))
-        manifest = package._contents.frozen()
-        local = open_registry(settings.local_registry, settings)
-        if manifest is not None and package._origin is not None:
-            note_install(manifest, package._origin, local)
-        return Installation(package, folder, written, read)
-
-    @classmethod
-    def load(cls, readable_file: IO[bytes], *, settings: Settings | None = None) -> Package:
-        """Return the package of a manifest file opened for reading bytes.
-
-        Raises:
-            FormatError: It is no manifest.
-        """
-        settings = settings or load_settings()
-        pieces = iter(lambda: readable_file.read(1024 * 1024), b"")
-        return cls._of(Manifest.read(pieces, settings.limits), settings)
-
-    @staticmethod
-    def resolve_hash(
-        name: str,
-        registry: RegistryLike | None,
-        hash_prefix: str,
-        *,
-        settings: Settings | None = None,
-    ) -> str:
-        """Return the full top hash that a prefix stands for among a package's revisions.
-
-        Raises:
-            NotFoundError: None begins with it.
-            InvalidInputError: Several do.
-        """
-        settings = settings or load_settings()
-        return open_registry(registry, settings).pointers.resolve(name, hash_prefix)
-
-    @staticmethod
-    def rollback(
-        name: str, registry: RegistryLike | None, top_hash: str, *, settings: Settings | None = None
-    ) -> str:
-        """Move `latest` back to an earlier revision of this package and return its top hash.
-
-        Raises:
-            NotFoundError: No pointer of this package holds such a hash, or its manifest is gone.
-        """
-        settings = settings or load_settings()
-        source = open_registry(registry, settings)
-        # A pointer may outlive its manifest: `latest` must not come to lead nowhere.
-        source.manifests.get(source.pointers.resolve(name, top_hash))
-        return source.pointers.rollback(name, top_hash, expected=ANYTHING).top_hash
-
-    # Publishing
 
     def build(
         self,
@@ -214,6 +35,7 @@ class Package(PackageFiles):
         registry: RegistryLike | None = None,
         message: str | None = None,
         *,
+        retry_conflicts: int = 0,
         stop: threading.Event | None = None,
     ) -> str:
         """Make a revision in a registry and return its top hash.
@@ -225,14 +47,30 @@ class Package(PackageFiles):
             name: Package name.
             registry: Where; None is the default registry.
             message: What changed; part of the top hash.
+            retry_conflicts: How often, when somebody else was faster, to apply this build's own
+                changes to what he published, and build that. They are measured from what this
+                object was browsed from or last built as, else from what `latest` holds when the
+                call begins. Afterwards the package has his changes too.
             stop: Set from another thread to give up.
 
         Raises:
-            ConflictError: Somebody moved `latest` meanwhile.
+            ConflictError: Somebody moved `latest` meanwhile; with `retry_conflicts`: and changed
+                the same key to something else, or was faster too often.
             IntegrityError: A file changed while it was read.
         """
         origins = origins_of(self._contents, self._prefix, self._settings)
-        publication = self.publish_build(name, registry, message, stop=stop)
+        expected: Expected = NOW
+        if retry_conflicts:
+            url = normalize_registry(registry or self._settings.registry)
+            expected = self._known.get((url, validate_name(name)), NOW)
+        publication = self.publish_build(
+            name,
+            registry,
+            message,
+            expected=expected,
+            retry_conflicts=retry_conflicts,
+            stop=stop,
+        )
         self._note_publication(origins, name, registry, publication)
         return publication.published.top_hash
 
@@ -254,13 +92,14 @@ class Package(PackageFiles):
         message: str | None = None,
         *,
         expected: Expected = NOW,
+        retry_conflicts: int = 0,
         stop: threading.Event | None = None,
     ) -> Publication:
         """Build, and say what was done; `expected` is what `latest` must hold."""
         package = self._root_of_view()
         publisher = package._publisher(name, registry, stop)
         header = {**package._contents.header, _MESSAGE: _checked_message(message)}
-        publication = publisher.build(header, expected)
+        publication = publisher.build(header, expected, retry_conflicts)
         package._contents.rebase(publication.manifest)
         package._know(publisher.registry.url, name, publication.published.top_hash)
         # For a view this is not the contents of `self`.
@@ -278,6 +117,7 @@ class Package(PackageFiles):
         selector_fn: Callable[[str, PackageEntry], bool] | None = None,
         force: bool = False,
         *,
+        retry_conflicts: int = 0,
         stop: threading.Event | None = None,
     ) -> Package:
         """Make a revision in a registry with its objects inside, and return the package there.
@@ -294,10 +134,15 @@ class Package(PackageFiles):
             force: Replace whatever `latest` holds, instead of only what this object was browsed
                 from or pushed as. It also looks whether objects that the registry should have are
                 there, and brings those that are lost.
+            retry_conflicts: How often, when `latest` is not what this object came from, to apply
+                this push's own changes (keys set and deleted, metadata) to what it holds, and push
+                that. The package that is returned has everybody's changes; go on with that one.
             stop: Set from another thread to give up.
 
         Raises:
-            ConflictError: `latest` is not what this package came from; nothing was moved.
+            ConflictError: `latest` is not what this package came from; nothing was moved. With
+                `retry_conflicts`: somebody changed the same key to something else, or was faster
+                too often.
             IntegrityError: A source is not what it was when it was hashed.
         """
         expected: Expected = ANYTHING
@@ -306,7 +151,14 @@ class Package(PackageFiles):
             expected = self._known.get((url, validate_name(name)))
         origins = origins_of(self._contents, self._prefix, self._settings)
         publication = self.publish_push(
-            name, registry, dest, message, selector_fn, expected=expected, stop=stop
+            name,
+            registry,
+            dest,
+            message,
+            selector_fn,
+            expected=expected,
+            retry_conflicts=retry_conflicts,
+            stop=stop,
         )
         self._note_publication(origins, name, registry, publication)
         pushed = Package._of(publication.manifest, self._settings)
@@ -324,6 +176,7 @@ class Package(PackageFiles):
         selector_fn: Callable[[str, PackageEntry], bool] | None = None,
         *,
         expected: Expected,
+        retry_conflicts: int = 0,
         stop: threading.Event | None = None,
     ) -> Publication:
         """Push, and say what was done; `expected` is what `latest` must hold."""
@@ -336,9 +189,12 @@ class Package(PackageFiles):
         if message is not None:
             header[_MESSAGE] = _checked_message(message)
         publication = publisher.push(
-            header, expected, _bound(package, dest), _bound(package, selector_fn)
+            header, expected, _bound(package, dest), _bound(package, selector_fn), retry_conflicts
         )
-        self._know(publisher.registry.url, name, publication.published.top_hash)
+        if not publication.is_merged:
+            # After a merge this object lacks what others changed: pushed again as if it had it, it
+            # would take that away.
+            self._know(publisher.registry.url, name, publication.published.top_hash)
         return publication
 
     def _publisher(
@@ -346,10 +202,6 @@ class Package(PackageFiles):
     ) -> Publisher:
         url = normalize_registry(registry or self._settings.registry)
         return Publisher(self._contents, name, url, self._settings, stop)
-
-    def _know(self, registry: str, name: str, top_hash: str) -> None:
-        self._known[registry, name] = top_hash
-        self._origin = PackageRef(registry, name, top_hash)
 
 
 def _checked_message(message: str | None) -> str | None:

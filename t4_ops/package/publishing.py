@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from t4_ops.errors import FormatError, IntegrityError, InvalidInputError, NotFoundError
+from t4_ops.errors import (
+    ConflictError,
+    FormatError,
+    IntegrityError,
+    InvalidInputError,
+    NotFoundError,
+)
 from t4_ops.keys import PhysicalKey, is_folder, validate_name
-from t4_ops.manifest import Entry, Manifest, check_records, top_hash_of
+from t4_ops.manifest import Entry, Manifest, check_records
 from t4_ops.package.contents import Contents
 from t4_ops.package.destinations import Destination, key_function
 from t4_ops.package.hashing import hash_missing
-from t4_ops.registry import Anything, Published, Registry
+from t4_ops.package.jobs import Job
+from t4_ops.package.merging import OwnChanges
+from t4_ops.package.planning import Planner
+from t4_ops.registry import Anything, Published, Registry, rounds
 from t4_ops.settings import Settings
-from t4_ops.storage import Store, open_store
+from t4_ops.storage import NoStoreError, Store, open_store
 from t4_ops.transfer import (
+    KEPT_BYTES,
     OBJECT_SCHEME,
     Cancelled,
     Opener,
@@ -25,10 +35,7 @@ from t4_ops.transfer import (
     Progress,
     Selector,
     check_hash_type,
-    known_places,
-    plan_moves,
     progress,
-    run_all,
     upload_objects,
 )
 
@@ -56,6 +63,7 @@ class Publication:
         moved_files: Objects that were written.
         files: Entries of the revision.
         size_bytes: Their size.
+        is_merged: Whether it holds changes that others published meanwhile, too.
     """
 
     manifest: Manifest
@@ -63,11 +71,23 @@ class Publication:
     moved_files: int
     files: int
     size_bytes: int
+    is_merged: bool = False
 
     @property
     def changed(self) -> bool:
         """Whether anything was written that was not there before."""
         return self.published.changed or self.moved_files > 0
+
+
+def _check_retries(retry_conflicts: int, expected: Expected) -> None:
+    if isinstance(retry_conflicts, bool) or not isinstance(retry_conflicts, int):
+        raise InvalidInputError(f"retry_conflicts is a number, not {retry_conflicts!r}")
+    if retry_conflicts < 0:
+        raise InvalidInputError(f"retry_conflicts is {retry_conflicts}; give 0 or more")
+    if retry_conflicts and isinstance(expected, Anything):
+        raise InvalidInputError(
+            "force replaces whatever is there, retry_conflicts keeps it: give one of them"
+        )
 
 
 class Publisher:
@@ -87,11 +107,19 @@ class Publisher:
         self._store: Store = open_store(registry, settings)
         self.registry = Registry(self._store, settings.limits)
         self._stop = stop or threading.Event()
-        self._opener = Opener(settings, contents.payloads, self._stop, contents.roots)
-        # Places inside the registry whose objects turned out to be gone.
-        self._lost: set[str] = set()
+        # A folder registry is sent little, most of it never: there it would be for nothing.
+        kept_bytes = 0 if is_folder(self.registry.url) else KEPT_BYTES
+        self._opener = Opener(
+            settings, contents.payloads, self._stop, contents.roots, kept_bytes=kept_bytes
+        )
+        self._planner = Planner(self._name, self.registry, self._opener, settings, self._stop)
+        # Where entries were brought, or found inside the registry, until now.
+        self._places: dict[str, str] = {}
+        self._moved_files = 0
 
-    def build(self, header: Mapping[str, Any], expected: Expected) -> Publication:
+    def build(
+        self, header: Mapping[str, Any], expected: Expected, retry_conflicts: int = 0
+    ) -> Publication:
         """Publish without moving what can stay where it is.
 
         Objects that have no place yet are stored by their content; on a bucket local files too.
@@ -99,6 +127,8 @@ class Publisher:
         Raises:
             ConflictError: `latest` is not what is expected.
         """
+        _check_retries(retry_conflicts, expected)
+        self._contents.prove()
         settled = self._settled(expected)
         to_bucket = not is_folder(self.registry.url)
 
@@ -108,7 +138,8 @@ class Publisher:
 
         with progress(f"building {self._name}", shown=self._settings.progress) as bar:
             self._hash_missing(bar)
-            return self._publish(header, must_move, lambda _: None, settled, bar, is_pinned=False)
+            job = Job(must_move, lambda _: None, bar, is_pinned=False)
+            return self._publish_merging(job, header, settled, retry_conflicts)
 
     def push(
         self,
@@ -116,6 +147,7 @@ class Publisher:
         expected: Expected,
         dest: Destination | None,
         selector: Selector | None,
+        retry_conflicts: int = 0,
     ) -> Publication:
         """Publish with every selected entry inside the registry.
 
@@ -123,6 +155,8 @@ class Publisher:
             ConflictError: `latest` is not what is expected; nothing was moved.
             InvalidInputError: A destination or an entry left out can't be.
         """
+        _check_retries(retry_conflicts, expected)
+        self._contents.prove()
         settled = self._settled(expected)
         is_pinned = self._store.is_versioned
         key_of = key_function(dest, self._name, self.registry.url, is_pinned=is_pinned)
@@ -140,10 +174,8 @@ class Publisher:
 
         with progress(f"pushing {self._name}", shown=self._settings.progress) as bar:
             self._hash_missing(bar)
-            # A push that is going to lose is refused before it moves anything.
-            top_hash = top_hash_of(header, self._contents.entries())
-            self.registry.pointers.check_latest(self._name, settled, top_hash)
-            return self._publish(header, must_move, key_of, settled, bar, is_pinned=is_pinned)
+            job = Job(must_move, key_of, bar, is_pinned=is_pinned, checks_first=True)
+            return self._publish_merging(job, header, settled, retry_conflicts)
 
     def _settled(self, expected: Expected) -> str | Anything | None:
         if not isinstance(expected, Now):
@@ -154,31 +186,79 @@ class Publisher:
     def _hash_missing(self, bar: Progress) -> None:
         hash_missing(self._contents, "", self._opener, self._settings, bar, self._stop)
 
+    def _publish_merging(
+        self,
+        job: Job,
+        header: Mapping[str, Any],
+        expected: str | Anything | None,
+        retry_conflicts: int,
+    ) -> Publication:
+        """Publish; where somebody else was faster, apply the changes to what is there, and again.
+
+        Raises:
+            ConflictError: Somebody changed the same thing, or was faster too often.
+        """
+        base, own = expected, None
+        # One round more than retries: the last conflict is raised, not that of the rounds.
+        for lost in rounds(self.registry.url, self._name, retry_conflicts + 1):
+            try:
+                return self._publish(job, header, expected, is_merged=own is not None)
+            except ConflictError as conflict:
+                now = self.registry.pointers.latest(self._name)
+                held = None if now is None else now.top_hash
+                # It may be about something else, which no repeat mends.
+                if lost >= retry_conflicts or held is None or held == expected:
+                    raise
+                own = own or self._own_changes(base, header, conflict)
+            theirs = self.registry.manifests.get(held)
+            self._contents = own.applied(theirs, self._places, self._name)
+            header, expected = self._contents.header, held
+            job = replace(job, only=own.keys)
+        raise AssertionError("unreachable")
+
+    def _own_changes(
+        self, base: str | Anything | None, header: Mapping[str, Any], conflict: ConflictError
+    ) -> OwnChanges:
+        """Return what this publication changes in the revision it came from.
+
+        Raises:
+            ConflictError: That revision can't be read any more.
+        """
+        assert not isinstance(base, Anything)
+        try:
+            manifest = None if base is None else self.registry.manifests.get(base)
+        except (NotFoundError, IntegrityError, FormatError) as exc:
+            raise conflict from exc
+        return OwnChanges(manifest, header, self._contents)
+
     def _publish(
         self,
+        job: Job,
         header: Mapping[str, Any],
-        must_move: Callable[[Entry], bool],
-        key_of: Callable[[Entry], str | None],
         expected: str | Anything | None,
-        bar: Progress,
         *,
-        is_pinned: bool,
+        is_merged: bool,
     ) -> Publication:
         contents = self._contents
-        top_hash = top_hash_of(header, contents.entries())
-        wanted = [entry for entry in contents.entries() if must_move(entry)]
+        top_hash = contents.top_hash(header)
+        if job.checks_first:
+            # A push that is going to lose is refused before it moves anything.
+            self.registry.pointers.check_latest(self._name, expected, top_hash)
+        wanted = [entry for entry in contents.entries() if job.moves(entry)]
         stored = self._stored(top_hash)
         if stored is not None:
             self.registry.manifests.check_directories(stored, contents.directories())
         # Whoever forces a push does not take the registry's word for what it holds.
         is_forced = isinstance(expected, Anything)
-        plan = self._plan(wanted, stored, key_of, is_pinned=is_pinned, check_places=is_forced)
+        plan = self._planner.plan(wanted, stored, job, check_places=is_forced)
         if plan.moves:
             # What would be refused afterwards is refused before anything is moved.
             check_records(header, contents.entries(), contents.directories(), contents.limits)
             for move in plan.moves:
                 check_hash_type(move.entry)
-            self._upload(plan, bar)
+            self._upload(plan, job.bar)
+        self._places.update(plan.places)
+        self._moved_files += len(plan.moves)
         if self._stop.is_set():
             raise Cancelled("stopped on request; nothing was published, a repeat goes on")
         if stored is None or not self._is_complete(stored, plan):
@@ -187,15 +267,19 @@ class Publisher:
                 plan.placed(contents.entries()),
                 contents.directories(),
                 contents.limits,
+                # Moving changes places only, which are not hashed.
+                top_hash=top_hash,
             )
-            stored = self.registry.manifests.put(manifest, self._lost)
+            stored = self.registry.manifests.put(manifest, self._planner.lost)
         published = self.registry.pointers.publish(self._name, top_hash, expected=expected)
-        size_bytes = sum(entry.size_bytes or 0 for entry in stored.entries())
-        return Publication(stored, published, len(plan.moves), len(stored), size_bytes)
+        size_bytes = stored.files_size_bytes()
+        return Publication(stored, published, self._moved_files, len(stored), size_bytes, is_merged)
 
     def _stored(self, top_hash: str) -> Manifest | None:
         try:
             return self.registry.manifests.get(top_hash)
+        except NoStoreError:
+            raise
         except NotFoundError:
             return None
 
@@ -203,6 +287,8 @@ class Publisher:
         """Return whether a stored manifest has all that this push would give it."""
         if plan.moves:
             return False
+        if len(plan.places) == len(stored):
+            return True  # the plan found each of its entries inside the registry
         return all(
             stored_entry.physical_key == entry.physical_key
             or self.registry.manifests.holds(stored_entry.physical_key)
@@ -210,67 +296,6 @@ class Publisher:
                 stored.entries(), plan.placed(self._contents.entries()), strict=True
             )
         )
-
-    def _plan(
-        self,
-        wanted: list[Entry],
-        stored: Manifest | None,
-        key_of: Callable[[Entry], str | None],
-        *,
-        is_pinned: bool,
-        check_places: bool,
-    ) -> Plan:
-        if not wanted:
-            return Plan()
-        holds = self.registry.manifests.holds
-        if stored is not None:
-            # The same package: whatever it has inside is that very entry, however it was hashed.
-            settled = {
-                entry.logical_key: held.physical_key
-                for entry in wanted
-                if (held := stored.get(entry.logical_key)) and holds(held.physical_key)
-            }
-            if check_places:
-                sizes = {
-                    settled[e.logical_key]: e.size_bytes for e in wanted if e.logical_key in settled
-                }
-                self._lost = self._gone(sizes)
-                settled = {key: url for key, url in settled.items() if url not in self._lost}
-            wanted = [entry for entry in wanted if entry.logical_key not in settled]
-            plan = plan_moves(wanted, {}, key_of, is_pinned=is_pinned)
-            plan.places.update(settled)
-            return plan
-        parent = self._parent()
-        places = {} if parent is None else known_places(wanted, parent.entries(), holds)
-        if check_places:
-            gone = self._gone({url: content[2] for content, url in places.items()})
-            places = {content: url for content, url in places.items() if url not in gone}
-        return plan_moves(wanted, places, key_of, is_pinned=is_pinned)
-
-    def _gone(self, sizes: Mapping[str, int | None]) -> set[str]:
-        """Return the places, of these with these sizes, that hold no such object any more."""
-
-        def work(item: tuple[str, int | None]) -> str | None:
-            url, size_bytes = item
-            try:
-                with self._opener.open(url) as opened:
-                    return None if opened.size_bytes == size_bytes else url
-            except NotFoundError:
-                return url
-
-        workers = self._settings.workers
-        checked = run_all(sizes.items(), work, workers=workers, stop=self._stop)
-        return {url for url in checked if url is not None}
-
-    def _parent(self) -> Manifest | None:
-        """Return the manifest of `latest`, whose objects need not be sent again."""
-        latest = self.registry.pointers.latest(self._name)
-        try:
-            return None if latest is None else self.registry.manifests.get(latest.top_hash)
-        except (NotFoundError, IntegrityError, FormatError) as exc:
-            # A damaged revision must not keep anybody from publishing a good one.
-            _log.warning("%s: nothing of the revision before is used again: %s", self._name, exc)
-            return None
 
     def _upload(self, plan: Plan, bar: Progress) -> None:
         bar.grow(plan.size_bytes)

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Iterable
 
-from t4_ops.errors import ConflictError, InvalidInputError, NotFoundError
+from t4_ops.errors import ConflictError, FormatError, InvalidInputError, NotFoundError, StorageError
 from t4_ops.keys import Limits, PhysicalKey, is_folder, validate_top_hash
-from t4_ops.manifest import Directory, Entry, Manifest
-from t4_ops.registry.common import MAX_ROUNDS, PACKAGES, gives_up, pause
-from t4_ops.storage import PreconditionFailedError, Store
+from t4_ops.manifest import (
+    Directory,
+    Entry,
+    IndexedManifest,
+    Manifest,
+    ManifestFacts,
+    View,
+)
+from t4_ops.registry.common import PACKAGES, Doubts, patiently, rounds
+from t4_ops.registry.indexes import Indexes, fits
+from t4_ops.registry.wire import Fingerprint, read_safely
+from t4_ops.storage import NoStoreError, ObjectInfo, PreconditionFailedError, Store
 
 
 class Manifests:
@@ -17,6 +27,7 @@ class Manifests:
     def __init__(self, store: Store, limits: Limits) -> None:
         self._store = store
         self._limits = limits
+        self._indexes = Indexes(store)
 
     @property
     def url(self) -> str:
@@ -40,17 +51,66 @@ class Manifests:
             IntegrityError: What is stored is another package.
             FormatError: What is stored is no manifest, or a remote one names local files.
         """
+        return self._read(top_hash)[0]
+
+    def browse(self, top_hash: str) -> View:
+        """Return what answers questions about a manifest: its index if it is large, else itself.
+
+        A large one that has no index, or one of an older state, is read, proved and given one if
+        the registry can be written.
+
+        Raises:
+            NotFoundError: The registry has no such manifest.
+            IntegrityError: What is stored is another package.
+            FormatError: What is stored is no manifest, or a remote one names local files.
+        """
+        index = self._indexes.find(validate_top_hash(top_hash))
+        if index is None:
+            return self._load(top_hash, None)
+        facts = index.root.manifest
+        return IndexedManifest(
+            index.root,
+            index.ranges,
+            lambda: self._load(top_hash, facts),
+            self._limits,
+            allow_files=is_folder(self.url),
+        )
+
+    def _load(self, top_hash: str, facts: ManifestFacts | None) -> Manifest:
+        """Read and prove a manifest, and index it unless `facts`, of its index, fit it."""
+        manifest, held = self._read(top_hash)
+        if facts is None or not fits(facts, held):
+            self._indexes.write(manifest, held)
+        return manifest
+
+    def _read(self, top_hash: str) -> tuple[Manifest, ObjectInfo]:
         validate_top_hash(top_hash)
         try:
-            with self._store.open(PACKAGES + top_hash) as reader:
-                manifest = Manifest.read(reader, self._limits)
+            manifest, held = patiently(lambda: self._read_key(PACKAGES + top_hash))
+        except NoStoreError:
+            raise
         except NotFoundError as exc:
             raise NotFoundError(
                 f"{self.url} has no manifest {top_hash}: check the hash and the registry",
                 key=top_hash,
             ) from exc
         manifest.verify(top_hash, allow_files=is_folder(self.url))
-        return manifest
+        return manifest, held
+
+    def _read_key(self, key: str) -> tuple[Manifest, ObjectInfo]:
+        """Return a manifest as it is stored, and the facts of its object."""
+
+        def read() -> tuple[tuple[Manifest, ObjectInfo] | FormatError, Fingerprint]:
+            with self._store.open(key) as reader:
+                fingerprint = Fingerprint(reader, reader.info)
+                pieces = iter(fingerprint)
+                try:
+                    return (Manifest.read(pieces, self._limits), reader.info), fingerprint
+                except FormatError as exc:
+                    deque(pieces, maxlen=0)
+                    return exc, fingerprint
+
+        return read_safely(read, f"{self.url}/{key}")
 
     def put(self, manifest: Manifest, lost: Collection[str] = ()) -> Manifest:
         """Store a manifest and return the one that stands afterwards.
@@ -79,17 +139,24 @@ class Manifests:
                 " too, or delete the entry",
                 key=manifest.local_key,
             )
-        for _ in range(MAX_ROUNDS):
+        doubts = Doubts()
+        for _ in rounds(self.url, key):
             try:
-                self._store.upload(key, manifest.chunks(), manifest.size_bytes, create_only=True)
+                held = self._store.upload(
+                    key, manifest.chunks(), manifest.size_bytes, create_only=True
+                )
             except PreconditionFailedError:
                 pass
+            except StorageError as exc:
+                doubts.count(exc)
+                continue
             else:
+                self._indexes.write(manifest, held)
                 return manifest
             try:
-                with self._store.open(key) as reader:
-                    etag = reader.info.etag
-                    stored = Manifest.read(reader, self._limits)
+                stored, info = patiently(lambda: self._read_key(key))
+            except NoStoreError:
+                raise
             except NotFoundError:
                 continue
             stored.verify(top_hash, allow_files=is_folder(self.url))
@@ -98,12 +165,15 @@ class Manifests:
             if merged is stored:
                 return stored
             try:
-                self._store.write(key, merged.to_bytes(), if_match=etag)
+                held = self._store.write(key, merged.to_bytes(), if_match=info.etag)
             except PreconditionFailedError:
-                pause()
                 continue
+            except StorageError as exc:
+                doubts.count(exc)
+                continue
+            self._indexes.write(merged, held)
             return merged
-        raise gives_up(self.url, key)
+        raise AssertionError("unreachable")
 
     def _merged(self, stored: Manifest, new: Manifest, lost: Collection[str]) -> Manifest:
         """Return `stored`, or a manifest that has more of its entries inside this registry.

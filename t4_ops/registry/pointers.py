@@ -7,57 +7,17 @@ registry that reads as before, whoever dies after has published.
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Iterable, Iterator
 
-from t4_ops.errors import ConflictError, FormatError, InvalidInputError, NotFoundError
+from t4_ops.errors import InvalidInputError, NotFoundError
 from t4_ops.keys import is_top_hash, validate_hash_prefix, validate_name, validate_top_hash
-from t4_ops.registry.common import LATEST, MAX_ROUNDS, NAMED, gives_up, pause
-from t4_ops.storage import PreconditionFailedError, Store
+from t4_ops.registry.common import LATEST, NAMED, patiently
+from t4_ops.registry.latest import Latest, Swap
+from t4_ops.registry.pointer import Anything, Pointer, Published, conflict, is_expected
+from t4_ops.registry.revisions import Claim, Revisions
+from t4_ops.storage import Store
 
-# A pointer is 64 digits; T4 and careless editors add white space.
-_POINTER_MAX_BYTES: Final = 1024
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Pointer:
-    """What a pointer holds.
-
-    Attributes:
-        name: The pointer's own name: `latest`, or unix seconds.
-        top_hash: The revision it points at.
-        etag: The token to move it with.
-    """
-
-    name: str
-    top_hash: str
-    etag: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    """The outcome of a publication.
-
-    Attributes:
-        top_hash: What `latest` holds now.
-        previous: What it held before; None: the package is new.
-        changed: Whether it moved.
-    """
-
-    top_hash: str
-    previous: str | None
-    changed: bool
-
-
-class Anything:
-    """The type of `ANYTHING`."""
-
-
-ANYTHING: Final = Anything()
-"""As `expected`: whatever `latest` holds may be replaced, still by compare-and-swap."""
 
 
 class Pointers:
@@ -65,6 +25,8 @@ class Pointers:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._latest = Latest(store)
+        self._revisions = Revisions(store)
 
     @property
     def url(self) -> str:
@@ -77,35 +39,13 @@ class Pointers:
         Raises:
             FormatError: The pointer holds something else than a top hash.
         """
-        try:
-            return self._read_pointer(name, LATEST)
-        except NotFoundError:
-            return None
-
-    def _read_pointer(self, name: str, pointer: str) -> Pointer:
-        key = f"{NAMED}{validate_name(name)}/{pointer}"
-        advice = "roll back to one of the package's revisions" if pointer == LATEST else "remove it"
-        try:
-            content = self._store.read(key, max_bytes=_POINTER_MAX_BYTES)
-        except FormatError as exc:
-            raise FormatError(f"{exc}, so it is no pointer: {advice}", key=key) from exc
-        # quilt3 writes no newline, T4 strips one: write without, read with strip.
-        text = content.data.decode("ascii", errors="replace").strip()
-        if not is_top_hash(text):
-            raise FormatError(
-                f"{self.url}: pointer {key} holds {text[:80]!r}, not a top hash: {advice}", key=key
-            )
-        return Pointer(pointer, text, content.info.etag)
-
-    def _latest_or_damaged(self, name: str) -> Pointer | None:
-        """Return where `latest` points; for a damaged one a pointer to nothing, to move it away."""
-        try:
-            return self.latest(name)
-        except FormatError:
-            return Pointer(LATEST, "", self._store.head(f"{NAMED}{name}/{LATEST}").etag)
+        return self._latest.read(name)
 
     def publish(self, name: str, top_hash: str, *, expected: str | Anything | None) -> Published:
         """Make a stored manifest a revision of a package and move `latest` to it.
+
+        A loser's own pointer is withdrawn, unless a reply was lost on the way: then the revision
+        may have been `latest` for a moment and others may build on it, so it stays listed.
 
         Args:
             name: Package name.
@@ -113,25 +53,12 @@ class Pointers:
             expected: What `latest` must hold: a top hash, None for "no such package", or ANYTHING.
 
         Raises:
-            ConflictError: `latest` holds something else; nothing changed.
+            ConflictError: `latest` holds something else.
+            StorageError: The storage failed; whether `latest` moved is not known. Repeat the call.
         """
         validate_top_hash(top_hash)
-        own_pointer: str | None = None
-        for _ in range(MAX_ROUNDS):
-            current = self.latest(name)
-            held = None if current is None else current.top_hash
-            if held == top_hash:
-                # Also the answer when our own write succeeded and its reply was lost.
-                return Published(top_hash, held, changed=own_pointer is not None)
-            if not _is_expected(held, expected):
-                self._remove_pointer(name, own_pointer)
-                raise _conflict(self.url, name, expected, held)
-            if own_pointer is None:
-                own_pointer = self._add_revision(name, top_hash)
-            if self._move_latest(name, top_hash, current):
-                return Published(top_hash, held, changed=True)
-            pause()
-        raise gives_up(self.url, name)
+        claim = Claim(self._revisions, name, top_hash)
+        return self._latest.swap(Swap(self.url, name, top_hash, expected, claim))
 
     def check_latest(
         self, name: str, expected: str | Anything | None, top_hash: str | None
@@ -146,52 +73,10 @@ class Pointers:
         Raises:
             ConflictError: `latest` holds something else.
         """
-        current = self.latest(name)
+        current = self._latest.read(name)
         held = None if current is None else current.top_hash
-        if not _is_expected(held, expected) and (held is None or held != top_hash):
-            raise _conflict(self.url, name, expected, held)
-
-    def _move_latest(self, name: str, top_hash: str, current: Pointer | None) -> bool:
-        key = f"{NAMED}{name}/{LATEST}"
-        try:
-            if current is None:
-                self._store.write(key, top_hash.encode(), create_only=True)
-            else:
-                self._store.write(key, top_hash.encode(), if_match=current.etag)
-        except PreconditionFailedError:
-            return False
-        return True
-
-    def _add_revision(self, name: str, top_hash: str) -> str:
-        """Create a pointer for a revision and return its name, the unix second it took.
-
-        It sorts after all others, also when this machine's clock is slow: whoever deletes the
-        newest revision later must find the one before it.
-        """
-        prefix = f"{NAMED}{name}/"
-        second = int(time.time())
-        for _ in range(MAX_ROUNDS):
-            later = [int(p) for p in self._pointer_names(name, after=str(second)) if p != LATEST]
-            second = max([second, *(p + 1 for p in later)])
-            try:
-                self._store.write(f"{prefix}{second}", top_hash.encode(), create_only=True)
-            except PreconditionFailedError:
-                second += 1
-                continue
-            return str(second)
-        raise gives_up(self.url, prefix)
-
-    def _remove_pointer(self, name: str, pointer: str | None) -> None:
-        if pointer is not None:
-            self._store.delete(f"{NAMED}{name}/{pointer}")
-
-    def _pointer_names(self, name: str, after: str = "") -> Iterator[str]:
-        """Yield the names of a package's pointers in order, passing over stray objects."""
-        prefix = f"{NAMED}{validate_name(name)}/"
-        for info in self._store.list(prefix, start_after=prefix + after if after else ""):
-            pointer = info.key[len(prefix) :]
-            if pointer == LATEST or (pointer.isascii() and pointer.isdigit()):
-                yield pointer
+        if not is_expected(held, expected) and (held is None or held != top_hash):
+            raise conflict(self.url, name, expected, held)
 
     def revisions(self, name: str) -> list[Pointer]:
         """Return the pointers of a package's revisions, oldest first; `latest` is not among them.
@@ -199,27 +84,27 @@ class Pointers:
         Raises:
             NotFoundError: There is no such package.
         """
-        names = list(self._pointer_names(name))
+        names = self._names(name)
+        return self._revisions.read_all(name, _oldest_first(names))
+
+    def pointers(self, name: str) -> list[Pointer]:
+        """Return all pointers of a package: its revisions, oldest first, and then `latest`.
+
+        It costs a listing, and one read for each pointer.
+
+        Raises:
+            NotFoundError: There is no such package.
+            FormatError: `latest` holds something else than a top hash.
+        """
+        names = self._names(name)
+        latest = [pointer for pointer in names if pointer == LATEST]
+        return self._revisions.read_all(name, [*_oldest_first(names), *latest], strict=latest)
+
+    def _names(self, name: str) -> list[str]:
+        names = patiently(lambda: list(self._revisions.names(name)))
         if not names:
             raise NotFoundError(f"{self.url} has no package {name!r}", key=name)
-        seconds = sorted((pointer for pointer in names if pointer != LATEST), key=int)
-        return self._readable(name, seconds)
-
-    def _readable(
-        self, name: str, names: list[str], damaged: dict[str, str] | None = None
-    ) -> list[Pointer]:
-        """Return the pointers of these names; one that is damaged or gone hides no other."""
-        found = []
-        for pointer in names:
-            try:
-                found.append(self._read_pointer(name, pointer))
-            except NotFoundError:
-                continue  # withdrawn since it was listed
-            except FormatError as exc:
-                _log.warning("%s; passed over", exc)
-                if damaged is not None:
-                    damaged[f"{self.url}/{NAMED}{name}/{pointer}"] = str(exc)
-        return found
+        return names
 
     def newest_first(self, name: str, damaged: dict[str, str]) -> Iterator[Pointer]:
         """Yield the pointers of a package's revisions, newest first, each read when asked for.
@@ -228,21 +113,22 @@ class Pointers:
             name: Package name.
             damaged: Takes those that hold something else than a top hash: where, and what is wrong.
         """
-        seconds = (pointer for pointer in self._pointer_names(name) if pointer != LATEST)
-        for second in sorted(seconds, key=int, reverse=True):
-            yield from self._readable(name, [second], damaged)
+        return self._revisions.newest_first(name, damaged)
 
     def packages(self) -> list[str]:
         """Return the names of all packages, sorted; stray objects are passed over."""
         found = []
-        for namespace in self._store.list_folder(NAMED).folders:
-            for folder in self._store.list_folder(namespace).folders:
+        for namespace in self._folders(NAMED):
+            for folder in self._folders(namespace):
                 name = folder[len(NAMED) : -1]
                 try:
                     found.append(validate_name(name))
                 except InvalidInputError:
                     _log.warning("%s: %s is no package name, passed over", self.url, folder)
         return sorted(found)
+
+    def _folders(self, prefix: str) -> tuple[str, ...]:
+        return patiently(lambda: self._store.list_folder(prefix)).folders
 
     def resolve(self, name: str, top_hash: str | None = None) -> str:
         """Return the full top hash of a revision.
@@ -258,7 +144,7 @@ class Pointers:
         """
         validate_name(name)
         if top_hash is None:
-            current = self.latest(name)
+            current = self._latest.read(name)
             if current is None:
                 raise NotFoundError(
                     f"{self.url} has no package {name!r}: check the name and the registry", key=name
@@ -286,10 +172,7 @@ class Pointers:
         Raises:
             NotFoundError: There is no such package.
         """
-        names = list(self._pointer_names(name))
-        if not names:
-            raise NotFoundError(f"{self.url} has no package {name!r}", key=name)
-        return {pointer.top_hash for pointer in self._readable(name, names)}
+        return {p.top_hash for p in self._revisions.read_all(name, self._names(name))}
 
     def rollback(self, name: str, top_hash: str, *, expected: str | Anything | None) -> Published:
         """Move `latest` back to an earlier revision of the same package.
@@ -312,17 +195,7 @@ class Pointers:
                 " package's content would mix them up",
                 key=target,
             )
-        for _ in range(MAX_ROUNDS):
-            current = self._latest_or_damaged(name)
-            held = None if current is None else current.top_hash or None
-            if held == target:
-                return Published(target, held, changed=False)
-            if not _is_expected(held, expected):
-                raise _conflict(self.url, name, expected, held)
-            if self._move_latest(name, target, current):
-                return Published(target, held, changed=True)
-            pause()
-        raise gives_up(self.url, name)
+        return self._latest.swap(Swap(self.url, name, target, expected), may_be_damaged=True)
 
     def delete(self, name: str, top_hash: str | None = None) -> None:
         """Remove a package's pointers, or those of one revision; manifests and objects stay.
@@ -339,54 +212,26 @@ class Pointers:
         pointers = self.revisions(name)
         target = self.resolve(name, top_hash)
         doomed = [p for p in pointers if p.top_hash == target]
-        current = self.latest(name)
+        current = self._latest.read(name)
         points_there = current is not None and current.top_hash == target
         if not doomed and not points_there:
             raise NotFoundError(f"{self.url}: {top_hash} is no revision of {name!r}", key=top_hash)
         if current is not None and points_there:
             left = [p for p in pointers if p not in doomed]
-            self._leave_latest(name, current, left[-1].top_hash if left else None)
+            self._latest.leave(name, current, left[-1].top_hash if left else None)
         for pointer in doomed:
-            self._remove_pointer(name, pointer.name)
+            self._revisions.remove(name, pointer.name)
 
     def _delete_all(self, name: str) -> None:
         """Remove a package's pointers, damaged ones too, `latest` first."""
-        names = list(self._pointer_names(name))
-        if not names:
-            raise NotFoundError(f"{self.url} has no package {name!r}", key=name)
-        current = self._latest_or_damaged(name)
+        names = self._names(name)
+        current = self._latest.read_or_damaged(name)
         if current is not None:
-            self._leave_latest(name, current, None)
+            self._latest.leave(name, current, None)
         for pointer in names:
             if pointer != LATEST:
-                self._remove_pointer(name, pointer)
-
-    def _leave_latest(self, name: str, current: Pointer, successor: str | None) -> None:
-        try:
-            if successor is not None:
-                if self._move_latest(name, successor, current):
-                    return
-            else:
-                self._store.delete(f"{NAMED}{name}/{LATEST}", if_match=current.etag)
-                return
-        except PreconditionFailedError:
-            pass
-        now = self.latest(name)
-        raise _conflict(self.url, name, current.top_hash, None if now is None else now.top_hash)
+                self._revisions.remove(name, pointer)
 
 
-def _is_expected(held: str | None, expected: str | Anything | None) -> bool:
-    return isinstance(expected, Anything) or held == expected
-
-
-def _conflict(
-    url: str, name: str, expected: str | Anything | None, held: str | None
-) -> ConflictError:
-    wanted = None if isinstance(expected, Anything) else expected
-    return ConflictError(
-        f"{url}: latest of {name!r} is {held or 'absent'}, expected {wanted or 'absent'}: browse"
-        " it again and redo the change, or push with force=True",
-        name=name,
-        expected=wanted,
-        actual=held,
-    )
+def _oldest_first(names: Iterable[str]) -> list[str]:
+    return sorted((pointer for pointer in names if pointer != LATEST), key=int)

@@ -9,16 +9,27 @@ from typing import TYPE_CHECKING
 from t4_ops.errors import InvalidInputError
 from t4_ops.keys import is_folder, normalize_registry
 from t4_ops.settings import S3Settings, Settings
+from t4_ops.storage._files import is_temporary, temporary_name
+from t4_ops.storage._staged import StagedParts
 from t4_ops.storage.base import (
     Content,
+    Copied,
+    CopySource,
+    CopyStore,
+    Leftover,
     Listing,
+    NoStoreError,
     ObjectInfo,
+    PartSource,
     PreconditionFailedError,
+    RangeStore,
     Reader,
     Store,
+    exists,
 )
 from t4_ops.storage.folder import FolderStore
 from t4_ops.storage.scan import ScannedFile, scan_folder
+from t4_ops.storage.small import SMALL_BYTES, SmallFiles
 from t4_ops.storage.sources import Source, open_source
 from t4_ops.storage.tree import Tree
 
@@ -26,20 +37,33 @@ if TYPE_CHECKING:
     from t4_ops.storage.s3 import S3Store
 
 __all__ = [
+    "SMALL_BYTES",
     "Content",
+    "Copied",
+    "CopySource",
+    "CopyStore",
     "FolderStore",
+    "Leftover",
     "Listing",
+    "NoStoreError",
     "ObjectInfo",
+    "PartSource",
     "PreconditionFailedError",
+    "RangeStore",
     "Reader",
     "ScannedFile",
+    "SmallFiles",
     "Source",
+    "StagedParts",
     "Store",
     "Tree",
+    "exists",
+    "is_temporary",
     "open_bucket",
     "open_source",
     "open_store",
     "scan_folder",
+    "temporary_name",
 ]
 
 

@@ -45,7 +45,7 @@ def temporary_name() -> str:
 
 def is_temporary(name: str) -> bool:
     """Return whether a file name is one of `temporary_name`, left by a process that died."""
-    return _TEMPORARY.fullmatch(name) is not None
+    return name.startswith(".t4-") and _TEMPORARY.fullmatch(name) is not None
 
 
 def storage_error(exc: OSError, where: str) -> T4Error:
@@ -138,6 +138,21 @@ def write_all(fd: int, data: Buffer, where: str) -> None:
         except OSError as exc:
             raise storage_error(exc, where) from exc
         view = view[count:]
+
+
+def write_at(fd: int, data: Buffer, start: int, where: str) -> None:
+    """Write all of `data` at an offset.
+
+    Raises:
+        StorageError: The disk is full, or the write fails otherwise.
+    """
+    view = memoryview(data).cast("B")
+    while view:
+        try:
+            count = os.pwrite(fd, view, start)
+        except OSError as exc:
+            raise storage_error(exc, where) from exc
+        view, start = view[count:], start + count
 
 
 def flush(fd: int, where: str, *, is_folder: bool = False) -> None:

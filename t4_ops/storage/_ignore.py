@@ -22,6 +22,10 @@ class IgnoreRules:
     def __init__(self) -> None:
         self._patterns: list[GitIgnoreSpecPattern] = []
 
+    def __bool__(self) -> bool:
+        """Return whether there is any pattern."""
+        return bool(self._patterns)
+
     def add(self, text: bytes, where: str) -> None:
         """Add the lines of an ignore file.
 

@@ -13,16 +13,18 @@ import os
 import random
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
-from t4_ops.errors import NotFoundError, StorageError
+from t4_ops.errors import StorageError
 from t4_ops.storage._files import storage_error
 from t4_ops.storage.tree import Tree
 
 LOCK_KEY: Final = ".t4/v1/lock"
 LOCK_TIMEOUT_S: Final = 60.0
 """Longest wait; a holder that is neither stopped nor hanging needs milliseconds."""
+
+_LONGEST_SLEEP_S: Final = 0.02
 
 
 @contextmanager
@@ -38,19 +40,28 @@ def locked(tree: Tree) -> Iterator[None]:
         with tree.open_lock_file(LOCK_KEY) as fd:
             _wait(fd, where, deadline_s)
             # A registry that was cleared or swapped meanwhile has another lock file.
-            if _is_current(tree, fd):
-                yield
+            if _is_current(where, fd):
+                try:
+                    yield
+                finally:
+                    # Closing would do, but for a child forked meanwhile, which has it open, too.
+                    with suppress(OSError):
+                        fcntl.flock(fd, fcntl.LOCK_UN)
                 return
 
 
-def _is_current(tree: Tree, fd: int) -> bool:
+def _is_current(where: str, fd: int) -> bool:
+    # By its path: a symlink in it leads to another file, or to this very one.
     try:
-        return os.path.samestat(tree.stat(LOCK_KEY), os.fstat(fd))
-    except NotFoundError:
+        return os.path.samestat(os.stat(where, follow_symlinks=False), os.fstat(fd))
+    except (FileNotFoundError, NotADirectoryError):
         return False
+    except OSError as exc:
+        raise storage_error(exc, where) from exc
 
 
 def _wait(fd: int, where: str, deadline_s: float) -> None:
+    started_s = time.monotonic()
     while True:
         try:
             return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -63,4 +74,6 @@ def _wait(fd: int, where: str, deadline_s: float) -> None:
                 key=where,
                 retryable=True,
             )
-        time.sleep(random.uniform(0.0002, 0.002))
+        # Who has waited long looks less often: with 32 waiters, looking cost as much as the work.
+        longest_s = min(_LONGEST_SLEEP_S, 0.002 + (time.monotonic() - started_s) / 4)
+        time.sleep(random.uniform(0.0002, longest_s))

@@ -103,10 +103,14 @@ class ObjectApi:
         )
         return _info(key, reply, reply["ContentLength"])
 
-    def open(self, key: str, version_id: str | None, start: int, end: int | None) -> OpenReader:
+    def open(
+        self, key: str, version_id: str | None, start: int, end: int | None, if_match: str | None
+    ) -> OpenReader:
         """Open an object, or its bytes from `start` to before `end`."""
         attempt = Attempt("GetObject", key, version_id)
         parameters = _version(version_id)
+        if if_match is not None:
+            parameters["IfMatch"] = if_match
         if start or end is not None:
             parameters["Range"] = f"bytes={start}-{'' if end is None else end - 1}"
         reply = self._call("get_object", attempt, Key=key, **parameters)
@@ -114,13 +118,23 @@ class ObjectApi:
         info = _info(key, reply, int(whole or reply["ContentLength"]))
         return _BodyReader(info, reply["Body"], lambda act: self.connection.guard(attempt, act))
 
-    def put(self, key: str, data: bytes, create_only: bool, if_match: str | None) -> ObjectInfo:
+    def read(self, key: str, version_id: str | None, max_bytes: int) -> tuple[ObjectInfo, bytes]:
+        """Return an object's facts and its bytes; no bytes if they are more than `max_bytes`."""
+        reader = self.open(key, version_id, 0, None, None)
+        try:
+            info = reader.info
+            return info, b"" if info.size_bytes > max_bytes else b"".join(reader)
+        finally:
+            reader.close()
+
+    def put(self, key: str, data: Buffer, create_only: bool, if_match: str | None) -> ObjectInfo:
         """Write an object in one request."""
         reply = self._call(
             "put_object",
             Attempt("PutObject", key, is_conditional=create_only or if_match is not None),
             Key=key,
-            Body=data,
+            # boto3 takes no views.
+            Body=bytes(data) if isinstance(data, memoryview) else data,
             ChecksumSHA256=sha256_base64(data),
             **_conditions(create_only, if_match),
             **self._write_parameters,

@@ -273,11 +273,14 @@ def _explained(exc: Exception, attempt: Attempt, explain: Explainer) -> T4Error:
     """Return our error for one of botocore's."""
     if isinstance(exc, exceptions.ClientError):
         error = exc.response.get("Error", {})
-        status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        facts = exc.response.get("ResponseMetadata", {})
+        status = facts.get("HTTPStatusCode", 0)
         code = error.get("Code", "")
         # botocore puts the status where a reply has no code.
         code = "" if code.isdigit() else code
-        return explain.refusal(attempt, status, code, error.get("Message", "") if code else "")
+        message = error.get("Message", "") if code else ""
+        was_repeated = facts.get("RetryAttempts", 0) > 0
+        return explain.refusal(attempt, status, code, message, was_repeated=was_repeated)
     if isinstance(exc, _CREDENTIAL_ERRORS):
         return explain.no_credentials(attempt, type(exc).__name__)
     if isinstance(exc, _TRANSPORT_ERRORS):

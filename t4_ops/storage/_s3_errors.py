@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from t4_ops.errors import InvalidInputError, NotFoundError, StorageError, T4Error
-from t4_ops.storage.base import PreconditionFailedError
+from t4_ops.storage.base import NoStoreError, PreconditionFailedError
 
 # Codes of the S3 API reference, "Error responses", after which the same request may succeed.
 _RETRYABLE_CODES: Final = frozenset(
@@ -46,12 +46,15 @@ _CREDENTIAL_CODES: Final = {
 _IAM_ACTIONS: Final = {
     "AbortMultipartUpload": "s3:AbortMultipartUpload",
     "CopyObject": "s3:GetObject, s3:GetObjectTagging, s3:PutObject and s3:PutObjectTagging",
+    "UploadPartCopy": "s3:GetObject and s3:PutObject",
     "DeleteObject": "s3:DeleteObject",
     "DeleteObjects": "s3:DeleteObject",
     "GetBucketVersioning": "s3:GetBucketVersioning",
     "GetObject": "s3:GetObject",
+    "GetObjectAttributes": "s3:GetObjectAttributes",
     "HeadBucket": "s3:ListBucket",
     "HeadObject": "s3:GetObject",
+    "ListMultipartUploads": "s3:ListBucketMultipartUploads",
     "ListObjectVersions": "s3:ListBucketVersions",
     "ListObjectsV2": "s3:ListBucket",
 }
@@ -130,7 +133,15 @@ class Explainer:
     write_actions: str
     secrets: set[str] = field(default_factory=set, repr=False)
 
-    def refusal(self, attempt: Attempt, status: int, code: str, message: str) -> T4Error:
+    def refusal(
+        self,
+        attempt: Attempt,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        was_repeated: bool = False,
+    ) -> T4Error:
         """Return the error for a reply of the server.
 
         Args:
@@ -138,10 +149,11 @@ class Explainer:
             status: HTTP status.
             code: S3 error code; replies to HEAD have none.
             message: The server's sentence.
+            was_repeated: Whether the library had sent the request before.
         """
         where = self._where(attempt)
         if code == "NoSuchBucket":
-            return NotFoundError(
+            return NoStoreError(
                 f"bucket {self.url} does not exist at {self.endpoint};"
                 " check its name, the endpoint and the region",
                 key=self.url,
@@ -149,7 +161,9 @@ class Explainer:
         missing = self._is_missing(attempt, status, code, message)
         if status == 412 or code == "PreconditionFailed" or (missing and attempt.is_conditional):
             return PreconditionFailedError(
-                f"{where} is not what {attempt.operation} expected to find there", key=where
+                f"{where} is not what {attempt.operation} expected to find there",
+                key=where,
+                was_repeated=was_repeated,
             )
         if missing:
             version = f" in version {attempt.version_id}" if attempt.version_id else ""

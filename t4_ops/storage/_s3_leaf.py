@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from t4_ops.checksums import Buffer
 from t4_ops.storage.base import ObjectInfo, Reader
 
 
@@ -20,8 +21,13 @@ class Leaf(Protocol):
     def head(self, key: str, version_id: str | None) -> ObjectInfo:
         """Return an object's facts."""
 
-    def open(self, key: str, version_id: str | None, start: int, end: int | None) -> OpenReader:
+    def open(
+        self, key: str, version_id: str | None, start: int, end: int | None, if_match: str | None
+    ) -> OpenReader:
         """Open an object, or its bytes from `start` to before `end`."""
 
-    def put(self, key: str, data: bytes, create_only: bool, if_match: str | None) -> ObjectInfo:
+    def read(self, key: str, version_id: str | None, max_bytes: int) -> tuple[ObjectInfo, bytes]:
+        """Return an object's facts and its bytes; no bytes if they are more than `max_bytes`."""
+
+    def put(self, key: str, data: Buffer, create_only: bool, if_match: str | None) -> ObjectInfo:
         """Write an object in one request."""

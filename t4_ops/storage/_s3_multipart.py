@@ -7,20 +7,35 @@ by its checksum alone, boto3 took as much time and processor for 256 MiB (5.8 s,
 
 from __future__ import annotations
 
+import hashlib
+import threading
+from abc import abstractmethod
+from binascii import a2b_base64, b2a_base64
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from io import SEEK_CUR, SEEK_END, SEEK_SET, RawIOBase
 from typing import Any, Final
 
-from t4_ops.checksums import Buffer, chunk_size_bytes
-from t4_ops.errors import T4Error
+from t4_ops.checksums import (
+    SHA256_CHUNKED,
+    Buffer,
+    Checksum,
+    chunk_size_bytes,
+    combine_digests,
+)
+from t4_ops.errors import IntegrityError, T4Error
+from t4_ops.storage._rooms import ROOMS
 from t4_ops.storage._s3_api import sha256_base64, write_parameters
 from t4_ops.storage._s3_boto import Connection
 from t4_ops.storage._s3_errors import Attempt, RefusedError
-from t4_ops.storage.base import ObjectInfo
+from t4_ops.storage.base import ObjectInfo, PartSource
 
-# Parts in flight: with 8 MiB parts, 40 MiB of memory an upload.
+# Parts of one upload in flight.
 _PARTS_AT_ONCE: Final = 4
+# Larger parts, those of objects above 160 GB, are read twice instead: to hash them, to send them.
+_MEMORY_PART_BYTES: Final = 16 * 1024 * 1024
 
 
 def upload_parts(
@@ -43,17 +58,85 @@ def upload_parts(
     Raises:
         PreconditionFailedError: `create_only`, and there is an object.
     """
-    upload = _Upload(connection, key)
-    try:
+    with begun(connection, key) as upload:
         parts = upload.send(_split(chunks, chunk_size_bytes(size_bytes)))
-        reply = upload.complete(parts, create_only)
+        return upload.complete(parts, size_bytes, create_only)
+
+
+def upload_ranges(
+    connection: Connection,
+    key: str,
+    source: PartSource,
+    expected: Checksum | None,
+    *,
+    create_only: bool,
+) -> ObjectInfo:
+    """Write an object in parts that are read, hashed and sent side by side.
+
+    Each part is hashed once: that digest is the checksum the server compares the part with, and
+    together they are the object's hash, compared before the object comes to be.
+
+    Args:
+        connection: The bucket.
+        key: Where to.
+        source: The bytes, at least one.
+        expected: The `sha2-256-chunked` hash they must have; None: any.
+        create_only: Fail if there is an object when all parts have arrived.
+
+    Raises:
+        PreconditionFailedError: `create_only`, and there is an object.
+        IntegrityError: The bytes have another hash, or changed meanwhile; nothing was written.
+    """
+    size_bytes = source.size_bytes
+    with begun(connection, key) as upload:
+        parts = upload.send_ranges(source)
+        source.check_unchanged()
+        check_parts(parts, expected, f"s3://{connection.bucket}/{key}")
+        return upload.complete(parts, size_bytes, create_only)
+
+
+@contextmanager
+def begun(connection: Connection, key: str) -> Iterator[Upload]:
+    """Begin an upload for a block; on any error in it, abort and leave nothing."""
+    upload = Upload(connection, key)
+    try:
+        yield upload
     except BaseException as exc:
         upload.abort(exc)
         raise
-    return ObjectInfo(key, size_bytes, reply.get("ETag"), reply.get("VersionId"))
 
 
-class _Upload:
+def check_parts(
+    parts: list[dict[str, Any]], expected: Checksum | None, where: str
+) -> Checksum | None:
+    """Return the `sha2-256-chunked` hash that parts of the chunk schedule have together.
+
+    None if the server did not say the checksum of each.
+
+    Raises:
+        IntegrityError: It is not the expected one of that type.
+    """
+    if not all(part.get("ChecksumSHA256") for part in parts):
+        return None
+    actual = combine_digests(a2b_base64(part["ChecksumSHA256"]) for part in parts)
+    if expected is not None and expected.type == SHA256_CHUNKED and actual != expected:
+        raise IntegrityError(
+            f"{where} was not written: its bytes have the hash {actual.value}, expected was"
+            f" {expected.value}",
+            key=where,
+            expected=expected.value,
+            actual=actual.value,
+        )
+    return actual
+
+
+class Upload:
+    """One multipart upload.
+
+    Attributes:
+        id: The server's name for it.
+    """
+
     def __init__(self, connection: Connection, key: str) -> None:
         self._connection, self._key = connection, key
         reply = connection.call(
@@ -63,7 +146,7 @@ class _Upload:
             ChecksumAlgorithm="SHA256",
             **write_parameters(connection.settings),
         )
-        self._id = reply["UploadId"]
+        self.id = reply["UploadId"]
 
     def send(self, parts: Iterable[Buffer]) -> list[dict[str, Any]]:
         waiting: deque[Future[dict[str, Any]]] = deque()
@@ -72,39 +155,99 @@ class _Upload:
         with ThreadPoolExecutor(_PARTS_AT_ONCE, "t4-upload") as pool:
             for number, part in enumerate(parts, 1):
                 if len(waiting) == _PARTS_AT_ONCE:
-                    sent.append(waiting.popleft().result())
-                waiting.append(pool.submit(self._send_part, number, part))
+                    sent.append(self._sent(waiting.popleft()))
+                waiting.append(pool.submit(self._send_held, number, part))
             sent += [future.result() for future in waiting]
         return sent
 
-    def _send_part(self, number: int, part: Buffer) -> dict[str, Any]:
-        checksum = sha256_base64(part)
+    @staticmethod
+    def _sent(future: Future[dict[str, Any]]) -> dict[str, Any]:
+        """Return what an earlier part became, while the next one holds a room already."""
+        try:
+            return future.result()
+        except BaseException:
+            # The next part is not sent any more, so nobody else gives its room back.
+            ROOMS.release()
+            raise
+
+    def _send_held(self, number: int, part: Buffer) -> dict[str, Any]:
+        try:
+            return self._send_part(number, part, sha256_base64(part))
+        finally:
+            ROOMS.release()
+
+    def send_ranges(self, source: PartSource) -> list[dict[str, Any]]:
+        step = chunk_size_bytes(source.size_bytes)
+        starts = range(0, source.size_bytes, step)
+        failed = threading.Event()
+
+        def send(start: int) -> dict[str, Any]:
+            if failed.is_set():
+                raise CancelledError
+            try:
+                return self._send_range(source, start, min(start + step, source.size_bytes))
+            except BaseException:
+                failed.set()
+                raise
+
+        with ThreadPoolExecutor(_PARTS_AT_ONCE, "t4-upload") as pool:
+            futures = [pool.submit(send, start) for start in starts]
+            wait(futures)
+        errors = [error for future in futures if (error := future.exception()) is not None]
+        for error in errors:
+            # Those that were cancelled because of it say nothing.
+            if not isinstance(error, CancelledError):
+                raise error
+        return [future.result() for future in futures]
+
+    def _send_range(self, source: PartSource, start: int, end: int) -> dict[str, Any]:
+        step = chunk_size_bytes(source.size_bytes)
+        number = start // step + 1
+        if end - start > _MEMORY_PART_BYTES:
+            digest = hashlib.sha256()
+            for piece in source.pieces(start, end):
+                digest.update(piece)
+            checksum = b2a_base64(digest.digest(), newline=False).decode()
+            return self._send_part(number, _Span(source, start, end), checksum)
+        with ROOMS.buffer(step) as room:
+            filled = 0
+            for piece in source.pieces(start, end):
+                room[filled : filled + len(piece)] = piece
+                filled += len(piece)
+            part = memoryview(room)[:filled]
+            # boto3 takes no views, and would copy a whole buffer.
+            return self._send_part(number, _View(part), sha256_base64(part))
+
+    def _send_part(self, number: int, part: Buffer | _Body, checksum: str) -> dict[str, Any]:
         reply = self._connection.call(
             "upload_part",
             Attempt("UploadPart", self._key),
             Key=self._key,
-            UploadId=self._id,
+            UploadId=self.id,
             PartNumber=number,
             Body=part,
             ChecksumSHA256=checksum,
         )
         return {"PartNumber": number, "ETag": reply["ETag"], "ChecksumSHA256": checksum}
 
-    def complete(self, parts: list[dict[str, Any]], create_only: bool) -> dict[str, Any]:
-        return self._connection.call(
+    def complete(
+        self, parts: list[dict[str, Any]], size_bytes: int, create_only: bool
+    ) -> ObjectInfo:
+        reply = self._connection.call(
             "complete_multipart_upload",
             Attempt("CompleteMultipartUpload", self._key, is_conditional=create_only),
             Key=self._key,
-            UploadId=self._id,
+            UploadId=self.id,
             MultipartUpload={"Parts": parts},
             **({"IfNoneMatch": "*"} if create_only else {}),
         )
+        return ObjectInfo(self._key, size_bytes, reply.get("ETag"), reply.get("VersionId"))
 
     def abort(self, reason: BaseException) -> None:
         attempt = Attempt("AbortMultipartUpload", self._key)
         try:
             self._connection.call(
-                "abort_multipart_upload", attempt, Key=self._key, UploadId=self._id
+                "abort_multipart_upload", attempt, Key=self._key, UploadId=self.id
             )
         except T4Error as exc:
             if not (isinstance(exc, RefusedError) and exc.code == "NoSuchUpload"):
@@ -112,17 +255,89 @@ class _Upload:
                 reason.add_note(f"its parts stay in the bucket until they are removed: {exc}")
 
 
+class _Body(RawIOBase):
+    """A part as the file that boto3 takes: read in pieces, and again on a retry."""
+
+    def __init__(self, size_bytes: int) -> None:
+        super().__init__()
+        self._size_bytes, self._position = size_bytes, 0
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def tell(self) -> int:
+        """Return the place of the next byte."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = SEEK_SET) -> int:
+        """Go to a place and return it."""
+        base = {SEEK_SET: 0, SEEK_CUR: self._position, SEEK_END: self._size_bytes}[whence]
+        self._position = base + offset
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer and return how many bytes it got."""
+        room = memoryview(buffer).cast("B")
+        end = min(self._position + len(room), self._size_bytes)
+        count = 0
+        for piece in self._pieces(self._position, end):
+            room[count : count + len(piece)] = piece
+            count += len(piece)
+        self._position += count
+        return count
+
+    @abstractmethod
+    def _pieces(self, start: int, end: int) -> Iterable[Buffer]:
+        """Return bytes of the part."""
+
+
+class _View(_Body):
+    """A part that is in memory."""
+
+    def __init__(self, view: memoryview) -> None:
+        super().__init__(len(view))
+        self._view = view
+
+    def _pieces(self, start: int, end: int) -> Iterable[Buffer]:
+        return (self._view[start:end],)
+
+
+class _Span(_Body):
+    """A part that is too large for that: read from its source once more."""
+
+    def __init__(self, source: PartSource, start: int, end: int) -> None:
+        super().__init__(end - start)
+        self._source, self._start = source, start
+
+    def _pieces(self, start: int, end: int) -> Iterable[Buffer]:
+        return self._source.pieces(self._start + start, self._start + end)
+
+
 def _split(chunks: Iterable[Buffer], part_bytes: int) -> Iterator[Buffer]:
     """Regroup pieces into parts; each part is a buffer of its own."""
-    part = bytearray()
-    for chunk in chunks:
-        view = memoryview(chunk)
-        while view:
-            taken = view[: part_bytes - len(part)]
-            part += taken
-            view = view[len(taken) :]
-            if len(part) == part_bytes:
-                yield part
-                part = bytearray()
-    if part:
-        yield part
+    part: bytearray | None = None
+    try:
+        for chunk in chunks:
+            view = memoryview(chunk)
+            while view:
+                if part is None:
+                    # Given back by whoever has sent the part.
+                    ROOMS.acquire()
+                    part = bytearray()
+                taken = view[: part_bytes - len(part)]
+                part += taken
+                view = view[len(taken) :]
+                if len(part) == part_bytes:
+                    full, part = part, None
+                    yield full
+        if part is not None:
+            last, part = part, None
+            yield last
+    finally:
+        if part is not None:
+            ROOMS.release()

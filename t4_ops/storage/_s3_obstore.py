@@ -39,6 +39,8 @@ _LONGEST_PAUSE: Final = timedelta(seconds=5)
 _STATUS: Final = re.compile(r"non-2xx status code: (\d{3})")
 _CODE: Final = re.compile(r"<Code>([^<]*)</Code>")
 _MESSAGE: Final = re.compile(r"<Message>([^<]*)</Message>")
+# Said of a request that was sent before. A URL has no white space, so no key can say it.
+_REPEATED: Final = re.compile(r", after [1-9]\d* retries, ")
 _UNCARRIED: Final = re.compile(r"[\x00-\x1f\x7f]|//|^/|/$|(?:^|/)\.\.?(?:/|$)")
 
 
@@ -116,10 +118,14 @@ class FastObjects:
         found = self._guard(attempt, lambda: obstore.get(self._store, key, options=options))
         return _info(key, found.meta)
 
-    def open(self, key: str, version_id: str | None, start: int, end: int | None) -> OpenReader:
+    def open(
+        self, key: str, version_id: str | None, start: int, end: int | None, if_match: str | None
+    ) -> OpenReader:
         """Open an object, or its bytes from `start` to before `end`."""
         attempt = Attempt("GetObject", key, version_id)
         options: GetOptions = {}
+        if if_match is not None:
+            options["if_match"] = if_match
         if version_id is not None:
             options["version"] = version_id
         if end is not None:
@@ -133,7 +139,20 @@ class FastObjects:
             lambda act: self._guard(attempt, act),
         )
 
-    def put(self, key: str, data: bytes, create_only: bool, if_match: str | None) -> ObjectInfo:
+    def read(self, key: str, version_id: str | None, max_bytes: int) -> tuple[ObjectInfo, bytes]:
+        """Return an object's facts and its bytes; no bytes if they are more than `max_bytes`.
+
+        In one piece: as a stream, objects of 4 KiB took half as much time again.
+        """
+        attempt = Attempt("GetObject", key, version_id)
+        options: GetOptions = {} if version_id is None else {"version": version_id}
+        found = self._guard(attempt, lambda: obstore.get(self._store, key, options=options))
+        info = _info(key, found.meta)
+        if info.size_bytes > max_bytes:
+            return info, b""
+        return info, self._guard(attempt, lambda: bytes(found.bytes()))
+
+    def put(self, key: str, data: Buffer, create_only: bool, if_match: str | None) -> ObjectInfo:
         """Write an object in one request."""
         mode: PutMode = "create" if create_only else "overwrite"
         if if_match is not None:
@@ -170,7 +189,11 @@ class FastObjects:
         if status := _STATUS.search(text):
             code, message = (p.search(text) for p in (_CODE, _MESSAGE))
             return explain.refusal(
-                attempt, int(status[1]), code[1] if code else "", message[1] if message else ""
+                attempt,
+                int(status[1]),
+                code[1] if code else "",
+                message[1] if message else "",
+                was_repeated=_REPEATED.search(text) is not None,
             )
         credentials = self._connection.credentials
         if isinstance(exc, UnauthenticatedError) and credentials is not None:
@@ -178,7 +201,8 @@ class FastObjects:
         if "Received redirect without LOCATION" in text:
             return explain.refusal(attempt, 301, "PermanentRedirect", "")
         if "HTTP error" in text:
-            return explain.unreachable(attempt, text)
+            # The name of its own setting is no sign that anything took too long.
+            return explain.unreachable(attempt, text.replace("retry_timeout", ""))
         return explain.unexpected(attempt, f"{type(exc).__name__}: {text}")
 
 

@@ -9,8 +9,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
+from t4_ops.checksums import Buffer
 from t4_ops.errors import InvalidInputError, StorageError
-from t4_ops.storage._files import storage_error
+from t4_ops.storage._files import storage_error, write_at
 from t4_ops.storage.base import PreconditionFailedError
 
 # What file systems without hard links answer.
@@ -102,6 +103,48 @@ class Staged:
                 raise InvalidInputError(
                     f"{self.where} is a folder where a file is needed; move it away", key=self.where
                 )
+
+
+class StagedParts:
+    """A file under a temporary name whose parts several threads write; then it gets its name.
+
+    Args:
+        fd: Descriptor of the new file; closed by `close`.
+        staged: The file, not complete yet.
+    """
+
+    def __init__(self, fd: int, staged: Staged) -> None:
+        self._fd, self._staged = fd, staged
+
+    def write(self, start: int, data: Buffer) -> None:
+        """Write bytes at an offset.
+
+        Raises:
+            StorageError: The disk is full, or it fails otherwise.
+        """
+        write_at(self._fd, data, start, self._staged.where)
+
+    def replace(self) -> None:
+        """Close the file and give it its name; what had it is replaced.
+
+        Raises:
+            InvalidInputError: A folder has the name.
+            StorageError: It can't be written out or renamed.
+        """
+        fd, self._fd = self._fd, -1
+        try:
+            os.close(fd)
+        except OSError as exc:  # network file systems tell of a full disk here
+            raise storage_error(exc, self._staged.where) from exc
+        self._staged.replace()
+
+    def close(self) -> bool:
+        """Close the file if it is open; return whether it got its name."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            with suppress(OSError):
+                os.close(fd)
+        return self._staged.is_committed
 
 
 def remove_temporary(name: str, directory: int) -> None:

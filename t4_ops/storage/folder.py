@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from t4_ops.checksums import Buffer
 from t4_ops.errors import FormatError, IntegrityError, InvalidInputError, NotFoundError
 from t4_ops.keys import PhysicalKey, normalize_registry
 from t4_ops.storage._empty import create_empty_files
-from t4_ops.storage._files import is_temporary, read_range
+from t4_ops.storage._files import is_temporary, open_regular, read_range
+from t4_ops.storage._leftovers import temporary_files
 from t4_ops.storage._listing import is_text, list_level, list_objects
 from t4_ops.storage._lock import LOCK_KEY, locked
 from t4_ops.storage._staged import Staged
-from t4_ops.storage.base import Content, Listing, ObjectInfo, PreconditionFailedError
+from t4_ops.storage.base import Content, Leftover, Listing, ObjectInfo, PreconditionFailedError
 from t4_ops.storage.tree import Tree
 
 ETAG_BY_CONTENT_BYTES: Final = 64 * 1024
@@ -92,12 +93,26 @@ class FolderStore:
 
     @contextmanager
     def open(
-        self, key: str, *, version_id: str | None = None, start: int = 0, end: int | None = None
+        self,
+        key: str,
+        *,
+        version_id: str | None = None,
+        start: int = 0,
+        end: int | None = None,
+        if_match: str | None = None,
     ) -> Iterator[FolderReader]:
         """Open an object, or its bytes from `start` to before `end`.
 
+        Args:
+            key: Where it is.
+            version_id: Must be None.
+            start: Offset of the first byte.
+            end: Offset after the last byte; None is the object's end.
+            if_match: Fail unless the object has this etag.
+
         Raises:
             NotFoundError: There is none, or a version is asked for.
+            PreconditionFailedError: `if_match`, and the object is another.
         """
         _check_key(key)
         where = self._tree.path(key)
@@ -113,6 +128,8 @@ class FolderStore:
                 data = b"".join([bytes(p) for p in read_range(fd, 0, size_bytes, where)])
                 etag = hashlib.sha256(data).hexdigest()
                 pieces = iter((data[start:stop],) if start < stop else ())
+            if if_match is not None and etag != if_match:
+                raise PreconditionFailedError(f"{where} is another object by now", key=key)
             yield FolderReader(_info(key, found, etag), pieces)
         finally:
             os.close(fd)
@@ -131,6 +148,32 @@ class FolderStore:
         if if_match is not None:
             self._require(key, if_match)  # a cheap answer before the bytes are written
         return self._put(key, (data,), len(data), create_only=create_only, if_match=if_match)
+
+    def replace(
+        self, key: str, data: bytes, accept: Callable[[Content | None], bool], *, max_bytes: int
+    ) -> bool:
+        """Write a small object over one that is accepted: compare and swap without a race to lose.
+
+        The bytes are on the disk before the lock is taken, so that many who replace one object wait
+        for each other's look and rename only.
+
+        Args:
+            key: Where to.
+            data: The bytes.
+            accept: Called under the lock with what is there, None for nothing; says whether to
+                replace it. What it raises is passed on, and nothing is changed.
+            max_bytes: Larger objects are not read: `accept` gets no bytes of them.
+
+        Returns:
+            Whether it was replaced.
+        """
+        _check_key(key)
+        with self._tree.stage(key, (data,), durable=True) as staged, locked(self._tree):
+            held, before_ns = _held(key, staged, max_bytes)
+            is_wanted = accept(held)
+            if is_wanted:
+                _put_in_place(staged, before_ns)
+        return is_wanted
 
     def create_empty(self, keys: Sequence[str], *, workers: int) -> list[str]:
         """Create many empty objects, durable when the call returns; return those that were there.
@@ -194,6 +237,24 @@ class FolderStore:
                 self._require(key, if_match)
             self._tree.remove(key)
 
+    def leftovers(self, prefix: str, older_than_s: float) -> Iterator[Leftover]:
+        """Yield temporary files of killed processes below a folder, at rest for some time.
+
+        Raises:
+            InvalidInputError: The prefix leads outside, or through a symlink.
+        """
+        return temporary_files(self._tree, prefix.rstrip("/"), older_than_s)
+
+    def remove_leftover(self, leftover: Leftover) -> None:
+        """Remove one of `leftovers`, unless somebody wrote to it since.
+
+        Raises:
+            StorageError: It can't be removed.
+        """
+        with suppress(NotFoundError, InvalidInputError):
+            if self._tree.stat(leftover.key).st_mtime == leftover.since_s:
+                self._tree.remove(leftover.key)
+
     def _exists(self, key: str) -> bool:
         try:
             self._tree.stat(key)
@@ -226,13 +287,10 @@ class FolderStore:
         if if_match is not None:
             self._require(key, if_match)
         try:
-            before = self._tree.stat(key).st_mtime_ns
+            before_ns = self._tree.stat(key).st_mtime_ns
         except (NotFoundError, InvalidInputError):
-            pass  # nothing there, or a symlink, which is replaced
-        else:
-            if before >= staged.found.st_mtime_ns:
-                staged.touch(before + 1)
-        staged.replace()
+            before_ns = 0  # nothing there, or a symlink, which is replaced
+        _put_in_place(staged, before_ns)
 
     def _require(self, key: str, if_match: str) -> None:
         try:
@@ -274,6 +332,34 @@ class _Counted:
         self.etag = None if small is None else small.hexdigest()
 
 
+def _held(key: str, staged: Staged, max_bytes: int) -> tuple[Content | None, int]:
+    """Return what has the name that a staged file is to get, and its time of change."""
+    try:
+        fd, found = open_regular(
+            staged.name, staged.where, flags=os.O_NOFOLLOW, dir_fd=staged.directory
+        )
+    except NotFoundError:
+        return None, 0
+    try:
+        etag, data = _etag_of_file(found), b""
+        if found.st_size <= max(max_bytes, ETAG_BY_CONTENT_BYTES):
+            pieces = read_range(fd, 0, found.st_size, staged.where)
+            data = b"".join([bytes(piece) for piece in pieces])
+    finally:
+        os.close(fd)
+    if found.st_size <= ETAG_BY_CONTENT_BYTES:
+        etag = hashlib.sha256(data).hexdigest()
+    fits = found.st_size <= max_bytes
+    return Content(data if fits else b"", _info(key, found, etag)), found.st_mtime_ns
+
+
+def _put_in_place(staged: Staged, before_ns: int) -> None:
+    """Give a staged file its name and a time of change after that of what had it."""
+    if before_ns >= staged.found.st_mtime_ns:
+        staged.touch(before_ns + 1)
+    staged.replace()
+
+
 def _check_key(key: str) -> None:
     """Refuse what the tree does not know to be ours; the tree checks the rest."""
     if key == LOCK_KEY or any(is_temporary(name) for name in key.split("/")):
@@ -287,4 +373,5 @@ def _etag_of_file(found: os.stat_result) -> str:
 
 
 def _info(key: str, found: os.stat_result, etag: str | None) -> ObjectInfo:
-    return ObjectInfo(key, found.st_size, etag, mtime_s=found.st_mtime_ns / 1e9)
+    mtime_ns = found.st_mtime_ns
+    return ObjectInfo(key, found.st_size, etag, mtime_s=mtime_ns / 1e9, mtime_ns=mtime_ns)

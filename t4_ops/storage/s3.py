@@ -16,7 +16,9 @@ from t4_ops.errors import (
     NotFoundError,
 )
 from t4_ops.settings import S3Settings
+from t4_ops.storage._rooms import ROOMS
 from t4_ops.storage._s3_errors import RefusedError
+from t4_ops.storage._s3_large import LargeObjects
 from t4_ops.storage._s3_leaf import OpenReader
 from t4_ops.storage._s3_leaves import Leaves, leaves_of
 from t4_ops.storage.base import (
@@ -25,13 +27,18 @@ from t4_ops.storage.base import (
     ObjectInfo,
     PreconditionFailedError,
     Reader,
+    exists,
 )
+from t4_ops.storage.small import SMALL_BYTES
 
 # Of two conditional writes of one key at one time S3 answers one with 409: "retry the upload".
 _CONFLICT_PAUSES_S: Final = (0.05, 0.1, 0.2, 0.4)
 
+# Larger than any object.
+_NO_LIMIT: Final = 2**63
 
-class S3Store:
+
+class S3Store(LargeObjects):
     """A bucket as a `Store`.
 
     It holds no connection itself, so it may be pickled, and used on both sides of a fork.
@@ -79,7 +86,7 @@ class S3Store:
             if exc.code or exc.retryable:
                 raise
             # A refused HEAD has no body to say why; a refused GET has.
-            with closing(leaf.open(key, version_id, 0, None)) as reader:
+            with closing(leaf.open(key, version_id, 0, None, None)) as reader:
                 info = reader.info
         self._check_found(info, version_id)
         return info
@@ -93,41 +100,67 @@ class S3Store:
             NotFoundError: There is none.
             FormatError: It is larger than `max_bytes`.
         """
-        with self.open(key, version_id=version_id) as reader:
-            info = reader.info
-            if max_bytes is not None and info.size_bytes > max_bytes:
-                raise FormatError(
-                    f"{self._url}/{key} has {info.size_bytes} bytes, the limit is {max_bytes}",
-                    key=f"{self._url}/{key}",
-                )
-            data = b"".join(reader)
+        limit_bytes = _NO_LIMIT if max_bytes is None else max_bytes
+        info, data = self._leaves(key).leaf(key).read(key, version_id, limit_bytes)
+        self._check_found(info, version_id)
+        if info.size_bytes > limit_bytes:
+            raise FormatError(
+                f"{self._url}/{key} has {info.size_bytes} bytes, the limit is {max_bytes}",
+                key=f"{self._url}/{key}",
+            )
         return Content(data, info)
 
     @contextmanager
     def open(
-        self, key: str, *, version_id: str | None = None, start: int = 0, end: int | None = None
+        self,
+        key: str,
+        *,
+        version_id: str | None = None,
+        start: int = 0,
+        end: int | None = None,
+        if_match: str | None = None,
     ) -> Iterator[Reader]:
         """Open an object, or its bytes from `start` to before `end`.
 
+        Args:
+            key: Where it is.
+            version_id: S3 version.
+            start: Offset of the first byte.
+            end: Offset after the last byte; None is the object's end.
+            if_match: Fail unless the object has this etag.
+
         Raises:
             NotFoundError: There is none.
+            PreconditionFailedError: `if_match`, and the object is another.
         """
         if end is not None and end <= start:
-            yield _NoBytes(self.head(key, version_id=version_id))
+            yield self._no_bytes(key, version_id, if_match)
             return
+        leaf = self._leaves(key).leaf(key)
         try:
-            reader: OpenReader = self._leaves(key).leaf(key).open(key, version_id, start, end)
+            reader: OpenReader = leaf.open(key, version_id, start, end, if_match)
         except RefusedError as exc:
             # 416: the object ends at or before `start`.
             if exc.status != 416:
                 raise
-            reader = _NoBytes(self.head(key, version_id=version_id))
+            reader = self._no_bytes(key, version_id, if_match)
         with closing(reader):
             self._check_found(reader.info, version_id)
+            if if_match is not None and reader.info.etag != if_match:
+                # A server that does not know the condition on reads.
+                where = f"{self._url}/{key}"
+                raise PreconditionFailedError(f"{where} is another object by now", key=where)
             yield reader
 
+    def _no_bytes(self, key: str, version_id: str | None, if_match: str | None) -> _NoBytes:
+        info = self.head(key, version_id=version_id)
+        if if_match is not None and info.etag != if_match:
+            where = f"{self._url}/{key}"
+            raise PreconditionFailedError(f"{where} is another object by now", key=where)
+        return _NoBytes(info)
+
     def write(
-        self, key: str, data: bytes, *, create_only: bool = False, if_match: str | None = None
+        self, key: str, data: Buffer, *, create_only: bool = False, if_match: str | None = None
     ) -> ObjectInfo:
         """Write a small object in one request, its SHA-256 checked by the server.
 
@@ -189,10 +222,15 @@ class S3Store:
         """
         exact = _exactly(chunks, size_bytes, f"{self._url}/{key}")
         if size_bytes < CHUNK_BYTES:
-            data = bytearray()
-            for chunk in exact:
-                data += chunk
-            return self.write(key, bytes(data), create_only=create_only)
+            if size_bytes <= SMALL_BYTES:
+                data = b"".join([bytes(chunk) for chunk in exact])
+                return self.write(key, data, create_only=create_only)
+            with ROOMS.buffer() as room:
+                end = 0
+                for chunk in exact:
+                    room[end : end + len(chunk)] = chunk
+                    end += len(chunk)
+                return self.write(key, memoryview(room)[:end], create_only=create_only)
         if create_only and self._exists(key):
             # Known before the bytes travel; the condition itself is on the last request.
             where = f"{self._url}/{key}"
@@ -312,11 +350,7 @@ class S3Store:
                 raise NotFoundError(f"{where} does not exist", key=where)
 
     def _exists(self, key: str) -> bool:
-        try:
-            self.head(key)
-        except NotFoundError:
-            return False
-        return True
+        return exists(self, key)
 
 
 class _NoBytes:

@@ -16,11 +16,12 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
+from operator import itemgetter
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from t4_ops.errors import InvalidInputError, NotFoundError
-from t4_ops.keys import DEFAULT_LIMITS, RESERVED_COMPONENTS, Limits, logical_key_problem
+from t4_ops.keys import DEFAULT_LIMITS, RESERVED_COMPONENTS, Limits, are_legal, logical_key_problem
 from t4_ops.storage._files import read_range, storage_error
 from t4_ops.storage._ignore import IgnoreRules
 from t4_ops.storage.tree import Tree, TreeEntry
@@ -64,19 +65,21 @@ def scan_folder(
     """
     tree = Tree(_real_folder(path))
     rules = _read_rules(tree)
+    root = tree.path("")
     levels = [iter(_level(tree, "", rules, limits))]
     while levels:
-        key, entry = next(levels[-1], (None, None))
-        if key is None or entry is None:
-            levels.pop()
-        elif entry.kind == "folder":
-            levels.append(iter(_level(tree, key, rules, limits)))
-        elif entry.stat is not None:
+        for key, entry in levels[-1]:
             facts = entry.stat
-            yield ScannedFile(key, tree.path(key), facts.st_size, facts.st_mtime_ns)
-        elif (target := _resolve(tree, key)) is not None:
-            facts = tree.stat(target)
-            yield ScannedFile(key, tree.path(target), facts.st_size, facts.st_mtime_ns)
+            if facts is not None:
+                yield ScannedFile(key, root + key, facts.st_size, facts.st_mtime_ns)
+            elif entry.kind == "folder":
+                levels.append(iter(_level(tree, key, rules, limits)))
+                break
+            elif (target := _resolve(tree, key)) is not None:
+                facts = tree.stat(target)
+                yield ScannedFile(key, root + target, facts.st_size, facts.st_mtime_ns)
+        else:
+            levels.pop()
 
 
 def _real_folder(path: str | os.PathLike[str]) -> str:
@@ -98,10 +101,9 @@ def _level(
     base = f"{folder}/" if folder else ""
 
     def is_wanted(name: str, kind: str) -> bool:
-        key = base + name
-        if kind == "special" or name.lower() in RESERVED_COMPONENTS:
+        if kind == "special" or (name[0] == "." and name.lower() in RESERVED_COMPONENTS):
             return False
-        return not rules.ignore(key, is_folder=kind == "folder")
+        return not rules or not rules.ignore(base + name, is_folder=kind == "folder")
 
     try:
         entries = tree.entries(folder, is_wanted)
@@ -109,16 +111,17 @@ def _level(
         if folder:
             return []  # removed since its parent was listed
         raise
-    entries.sort()
-    for entry in entries:
-        problem = logical_key_problem(base + entry.name, limits)
+    entries.sort(key=itemgetter(0))
+    keys = [base + entry.name for entry in entries]
+    for key in () if are_legal(keys, limits) else keys:
+        problem = logical_key_problem(key, limits)
         if problem is not None:
             raise InvalidInputError(
-                f"{tree.path(base + entry.name)!r} can't be packaged: {problem};"
+                f"{tree.path(key)!r} can't be packaged: {problem};"
                 " rename it or name it in an ignore file",
-                key=base + entry.name,
+                key=key,
             )
-    return [(base + entry.name, entry) for entry in entries]
+    return list(zip(keys, entries, strict=True))
 
 
 def _resolve(tree: Tree, key: str) -> str | None:

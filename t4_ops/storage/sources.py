@@ -46,7 +46,13 @@ class Source:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        os.close(self._fd)
+        self.close()
+
+    def close(self) -> None:
+        """Close the file, unless it is closed."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
 
     def __iter__(self) -> Iterator[Buffer]:
         """Yield all bytes, then check that they are those of one state of the file.

@@ -27,7 +27,7 @@ from t4_ops.storage._files import (
     storage_error,
     temporary_name,
 )
-from t4_ops.storage._staged import Staged, remove_temporary
+from t4_ops.storage._staged import Staged, StagedParts, remove_temporary
 
 Kind = Literal["file", "folder", "link", "special"]
 
@@ -98,6 +98,16 @@ class Tree:
         finally:
             os.close(directory)
 
+    def open_folder(self, relative: str) -> int:
+        """Open a folder, the root if empty; the caller closes the descriptor.
+
+        Raises:
+            NotFoundError: There is none.
+            InvalidInputError: A component is a symlink, or no name.
+            StorageError: It can't be opened.
+        """
+        return self._directories.open(relative)
+
     def stat(self, relative: str) -> os.stat_result:
         """Return the facts of a regular file.
 
@@ -161,6 +171,28 @@ class Tree:
                 flush(directory, self.path(folder), is_folder=True)
         finally:
             if not is_committed:
+                remove_temporary(temporary, directory)
+                self._directories.remove_empty(folder, made)
+            os.close(directory)
+
+    @contextmanager
+    def stage_parts(self, relative: str) -> Iterator[StagedParts]:
+        """Open a file under a temporary name for writing at offsets; the block commits it.
+
+        Without a commit it is removed when the block ends. It is not flushed to the disk.
+
+        Raises:
+            InvalidInputError: A component is a symlink or a file, or no name.
+            StorageError: The disk is full, read-only, not ours, or fails.
+        """
+        folder, name = _split(relative)
+        where, temporary = self.path(relative), temporary_name()
+        directory, made, fd = self._open_new(folder, temporary, _NEW_FLAGS, where, durable=False)
+        parts = StagedParts(fd, Staged(directory, temporary, name, where, os.fstat(fd)))
+        try:
+            yield parts
+        finally:
+            if not parts.close():
                 remove_temporary(temporary, directory)
                 self._directories.remove_empty(folder, made)
             os.close(directory)
@@ -258,9 +290,7 @@ class Tree:
             fresh = os.open(".", _FOLDER_FLAGS, dir_fd=directory)
             try:
                 with os.scandir(fresh) as found:
-                    named = ((item, _kind(item)) for item in found if not is_temporary(item.name))
-                    wanted = (pair for pair in named if keep is None or keep(pair[0].name, pair[1]))
-                    return [entry for item, kind in wanted if (entry := _entry(item, kind))]
+                    return _entries(found, keep)
             finally:
                 os.close(fresh)
         except OSError as exc:
@@ -320,19 +350,28 @@ def _split(relative: str) -> tuple[str, str]:
     return folder, name
 
 
+def _entries(
+    found: Iterable[os.DirEntry[str]], keep: Callable[[str, Kind], bool] | None
+) -> list[TreeEntry]:
+    entries: list[TreeEntry] = []
+    for item in found:
+        name, kind = item.name, _kind(item)
+        if (name[0] == "." and is_temporary(name)) or not (keep is None or keep(name, kind)):
+            continue
+        if kind != "file":
+            entries.append(TreeEntry(name, kind))
+            continue
+        try:
+            entries.append(TreeEntry(name, kind, item.stat(follow_symlinks=False)))
+        except FileNotFoundError:
+            continue  # it has vanished since
+    return entries
+
+
 def _kind(found: os.DirEntry[str]) -> Kind:
+    # A regular file is asked for first: most are.
+    if found.is_file(follow_symlinks=False):
+        return "file"
     if found.is_symlink():
         return "link"
-    if found.is_dir(follow_symlinks=False):
-        return "folder"
-    return "file" if found.is_file(follow_symlinks=False) else "special"
-
-
-def _entry(found: os.DirEntry[str], kind: Kind) -> TreeEntry | None:
-    """Return the entry with a file's facts, or None if the file has vanished."""
-    if kind != "file":
-        return TreeEntry(found.name, kind)
-    try:
-        return TreeEntry(found.name, kind, found.stat(follow_symlinks=False))
-    except FileNotFoundError:
-        return None
+    return "folder" if found.is_dir(follow_symlinks=False) else "special"

@@ -1,5 +1,7 @@
 """The engine: hashes and moves many objects at once, in bounded memory, verified always."""
 
+from t4_ops.transfer.cache import open_cache
+from t4_ops.transfer.digests import hash_object, payload_checksum, still_holds
 from t4_ops.transfer.download import (
     Target,
     check_paths,
@@ -10,6 +12,8 @@ from t4_ops.transfer.download import (
     refuse_twins,
 )
 from t4_ops.transfer.hashing import hash_entries
+from t4_ops.transfer.keeping import KEPT_BYTES
+from t4_ops.transfer.opening import OBJECT_SCHEME, Opener, Payload
 from t4_ops.transfer.plan import (
     OBJECTS_PREFIX,
     Move,
@@ -21,19 +25,11 @@ from t4_ops.transfer.plan import (
 )
 from t4_ops.transfer.pool import Cancelled, run_all, with_retries
 from t4_ops.transfer.progress import Progress, progress
-from t4_ops.transfer.reading import (
-    OBJECT_SCHEME,
-    Opener,
-    Payload,
-    check_hash_type,
-    hash_object,
-    open_verified,
-    payload_checksum,
-    read_verified,
-)
+from t4_ops.transfer.reading import check_hash_type, open_verified, read_verified
 from t4_ops.transfer.upload import object_key, upload_objects
 
 __all__ = [
+    "KEPT_BYTES",
     "OBJECTS_PREFIX",
     "OBJECT_SCHEME",
     "Cancelled",
@@ -55,6 +51,7 @@ __all__ = [
     "mismatches",
     "moved",
     "object_key",
+    "open_cache",
     "open_verified",
     "payload_checksum",
     "plan_moves",
@@ -62,6 +59,7 @@ __all__ = [
     "read_verified",
     "refuse_twins",
     "run_all",
+    "still_holds",
     "upload_objects",
     "with_retries",
 ]

@@ -5,18 +5,21 @@ from __future__ import annotations
 import os
 import threading
 import unicodedata
-import uuid
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 
 from t4_ops.checksums import new_hasher
 from t4_ops.errors import IntegrityError, InvalidInputError, NotFoundError, StorageError
 from t4_ops.keys import is_reserved, validate_logical_key
 from t4_ops.manifest import Entry
-from t4_ops.storage import Tree, open_source
-from t4_ops.transfer.pool import run_all
+from t4_ops.storage import Tree, open_source, temporary_name
+from t4_ops.transfer.cache import ContentCache
+from t4_ops.transfer.opening import Opener
+from t4_ops.transfer.pool import Cancelled, run_all, small_batch
 from t4_ops.transfer.progress import Progress
-from t4_ops.transfer.reading import Opener, check_hash_type, open_verified, require_hash
+from t4_ops.transfer.ranges import LargeFile, Range, comes_in_ranges
+from t4_ops.transfer.reading import check_hash_type, open_verified, read_small, require_hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,50 +117,108 @@ def download_files(
         StorageError: The storage or the disk failed.
     """
 
-    def work(target: Target) -> bool:
-        entry = target.entry
-        if _is_there(target, tree):
-            progress.advance(entry.size_bytes or 0)
-            return False
-        with open_verified(entry, opener) as pieces:
-            tree.write(target.path, pieces, durable=False)
-        progress.advance(entry.size_bytes or 0)
-        return True
+    def work(task: Target | Range) -> tuple[Target | Range, bool | bytes]:
+        if isinstance(task, Range):
+            return task, task.fetch(opener, progress)
+        return task, _bring(task, tree, opener, progress)
 
-    return sum(run_all(targets, work, workers=workers, stop=stop))
-
-
-def _is_there(target: Target, tree: Tree) -> bool:
+    wanted = list(targets)
+    opened: list[LargeFile] = []
+    batch = small_batch([target.entry.size_bytes for target in wanted], workers)
+    written = 0
     try:
-        return tree.stat(target.path).st_size == target.entry.size_bytes and _matches(target, tree)
+        tasks = _tasks(wanted, tree, opened, opener.cache)
+        for task, result in run_all(tasks, work, workers=workers, stop=stop, batch=batch):
+            if isinstance(task, Range):
+                assert isinstance(result, bytes)
+                if task.file.add(result, task.end):
+                    opened.remove(task.file)
+                    written += 1
+            else:
+                written += bool(result)
+    finally:
+        for file in opened:
+            file.close()
+    return written
+
+
+def _tasks(
+    targets: Iterable[Target],
+    tree: Tree,
+    opened: list[LargeFile],
+    cache: ContentCache | None,
+) -> Iterator[Target | Range]:
+    """Yield small objects whole and large ones in ranges; files of the latter go to `opened`."""
+    for target in targets:
+        # What may be there already, or in the cache, is looked at whole by a thread of its own.
+        is_kept = cache is not None and cache.has(target.entry)
+        if comes_in_ranges(target.entry) and not is_kept and not _has_size(target, tree):
+            file = LargeFile.open(target.entry, target.path, tree, cache)
+            opened.append(file)
+            yield from file.ranges()
+        else:
+            yield target
+
+
+def _bring(target: Target, tree: Tree, opener: Opener, progress: Progress) -> bool:
+    """Bring one file; return whether it was not there."""
+    entry = target.entry
+    is_new = not _is_there(target, tree)
+    if is_new:
+        data = read_small(entry, opener)
+        if data is not None:
+            tree.write(target.path, (data,), durable=False)
+        else:
+            with open_verified(entry, opener) as pieces:
+                tree.write(target.path, pieces, durable=False)
+    progress.advance(entry.size_bytes or 0)
+    return is_new
+
+
+def _has_size(target: Target, tree: Tree) -> bool:
+    try:
+        return tree.stat(target.path).st_size == target.entry.size_bytes
+    except (NotFoundError, InvalidInputError):
+        return False
+
+
+def _is_there(target: Target, tree: Tree, stop: threading.Event | None = None) -> bool:
+    try:
+        return _has_size(target, tree) and _matches(target, tree, stop)
     except (NotFoundError, InvalidInputError, IntegrityError):
         # Nothing there; or a symlink or other thing that is no file, of which writing says what is
         # wrong; or a file that another install replaces at this moment.
         return False
 
 
-def _matches(target: Target, tree: Tree) -> bool:
+def _matches(target: Target, tree: Tree, stop: threading.Event | None) -> bool:
     expected = require_hash(target.entry)
     with open_source(tree.path(target.path), tree=tree) as source:
         hasher = new_hasher(expected.type, source.size_bytes)
         for piece in source:
+            if stop is not None and stop.is_set():
+                raise Cancelled
             hasher.update(piece)
     return hasher.finish() == expected
 
 
-def mismatches(targets: Iterable[Target], tree: Tree, *, workers: int) -> Iterator[str]:
+def mismatches(targets: Iterable[Target], tree: Tree, *, workers: int) -> Generator[str]:
     """Yield the paths whose files are missing or are not what their entries promise.
+
+    Whoever closes the iterator early does not wait for files that are being read.
 
     Raises:
         FormatError: A hash is of an unknown type.
     """
+    stop = threading.Event()
 
     def work(target: Target) -> str | None:
-        return None if _is_there(target, tree) else target.path
+        return None if _is_there(target, tree, stop) else target.path
 
-    for path in run_all(targets, work, workers=workers):
-        if path is not None:
-            yield path
+    with closing(run_all(targets, work, workers=workers, stop=stop)) as paths:
+        for path in paths:
+            if path is not None:
+                yield path
 
 
 def make_folder(path: str) -> None:
@@ -180,7 +241,7 @@ def make_folder(path: str) -> None:
 def folds_case(tree: Tree) -> bool:
     """Return whether a folder takes names that differ only in case for one; tried, not guessed."""
     # A name of the form that scans and listings pass over, should we die before it is removed.
-    name = f".t4-{uuid.uuid4().hex[:16]}.tmp"
+    name = temporary_name()
     tree.write(name, (), durable=False, create_only=True)
     try:
         tree.stat(name.upper())

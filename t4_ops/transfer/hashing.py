@@ -1,23 +1,56 @@
-"""Giving entries the sizes and hashes they lack."""
+"""Giving entries the sizes and hashes they lack.
+
+Small files are hashed many to a task, because handing the interpreter's lock from thread to thread
+for each of them costs more than the hashing (measured: 4 threads with a task a file take 4 times
+as long as one thread). Large local files are hashed by all processors, a chunk to a task. Objects
+in S3 are tasks of their own, since they wait for the network.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import os
 import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import Final
 
-from t4_ops.checksums import CHUNK_BYTES
+from t4_ops.checksums import (
+    CHUNK_BYTES,
+    Checksum,
+    checksum_of,
+    chunk_size_bytes,
+    combine_digests,
+)
 from t4_ops.manifest import Entry
-from t4_ops.transfer.pool import run_all
+from t4_ops.storage import SMALL_BYTES, Source
+from t4_ops.transfer.digests import hash_object, hash_remote
+from t4_ops.transfer.opening import Opener
+from t4_ops.transfer.pool import Cancelled, run_all
 from t4_ops.transfer.progress import Progress
-from t4_ops.transfer.reading import Opener, hash_object
 
-# Small files are hashed many to a task: handing the interpreter lock from thread to thread for
-# each of them costs more than the hashing (measured: 4 threads with a task a file take 4 times as
-# long as one thread).
 _BATCH_BYTES: Final = CHUNK_BYTES
 _BATCH_FILES: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """A task: one chunk of a large local file.
+
+    Attributes:
+        entry: Whose file.
+        source: The file, open until its last chunk is hashed.
+        start: Where the chunk begins.
+        end: Where it ends.
+    """
+
+    entry: Entry
+    source: Source
+    start: int
+    end: int
+
+
+Task = list[Entry] | _Chunk
 
 
 def hash_entries(
@@ -33,36 +66,123 @@ def hash_entries(
     Entries that have both pass unread. The others get the size and hash of what is there now, so
     that manifest and bytes agree even when a file grew since it was set.
 
+    Args:
+        entries: The entries.
+        opener: Opens what they point at.
+        progress: Is told how many bytes were hashed.
+        workers: Requests at a time for objects in S3. Local files are hashed by as many threads as
+            there are processors.
+        stop: Set from outside to give up.
+
     Raises:
         NotFoundError: A source is gone.
         IntegrityError: A source changed while it was read.
     """
+    wanted = list(entries)
+    threads = os.cpu_count() or 1
+    if any(_is_lacking(entry) and entry.physical_key.startswith("s3://") for entry in wanted):
+        threads = max(threads, workers)
 
-    def hash_batch(batch: list[Entry]) -> list[Entry]:
-        return [_hashed(entry, opener, progress) for entry in batch]
+    def work(task: Task) -> tuple[Task, list[Entry] | bytes]:
+        if isinstance(task, _Chunk):
+            return task, _chunk_digest(task, progress, stop)
+        return task, _hash_batch(task, opener, progress)
 
-    for batch in run_all(_batches(entries), hash_batch, workers=workers, stop=stop):
-        yield from batch
+    opened: dict[str, Source] = {}
+    digests: list[bytes] = []
+    tasks = _tasks(wanted, opener, opened)
+    try:
+        for task, result in run_all(tasks, work, workers=threads, stop=stop):
+            if isinstance(result, list):
+                yield from result
+                continue
+            assert isinstance(task, _Chunk)
+            digests.append(result)
+            if task.end == task.source.size_bytes:
+                yield _assembled(task, digests)
+                digests.clear()
+                opened.pop(task.entry.logical_key).close()
+    finally:
+        for source in opened.values():
+            source.close()
 
 
-def _hashed(entry: Entry, opener: Opener, progress: Progress) -> Entry:
-    if entry.hash is not None and entry.size_bytes is not None:
-        return entry
-    size_bytes, checksum = hash_object(entry.physical_key, opener)
-    progress.advance(size_bytes)
-    return replace(entry, size_bytes=size_bytes, hash=checksum)
+def _is_lacking(entry: Entry) -> bool:
+    return entry.hash is None or entry.size_bytes is None
 
 
-def _batches(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
+def _tasks(entries: Iterable[Entry], opener: Opener, opened: dict[str, Source]) -> Iterator[Task]:
+    """Yield batches of small files, and chunks of large ones, which are noted in `opened`."""
     batch: list[Entry] = []
     room_bytes = _BATCH_BYTES
     for entry in entries:
+        is_lacking = _is_lacking(entry)
+        if is_lacking and (entry.size_bytes or 0) > CHUNK_BYTES:
+            source = opener.source(entry.physical_key)
+            if source is not None:
+                if batch:
+                    yield batch
+                    batch, room_bytes = [], _BATCH_BYTES
+                opened[entry.logical_key] = source.__enter__()
+                yield from _chunks(entry, source)
+                continue
         batch.append(entry)
-        room_bytes -= entry.size_bytes or 0
+        room_bytes -= (entry.size_bytes or 0) if is_lacking else 0
         # An S3 object costs a round trip however small it is, so it is a task of its own.
-        alone = entry.hash is None and entry.physical_key.startswith("s3://")
+        alone = is_lacking and entry.physical_key.startswith("s3://")
         if alone or room_bytes <= 0 or len(batch) == _BATCH_FILES:
             yield batch
             batch, room_bytes = [], _BATCH_BYTES
     if batch:
         yield batch
+
+
+def _chunks(entry: Entry, source: Source) -> Iterator[_Chunk]:
+    # By the size it has now, which may be another one than when it was set; an empty one is one.
+    step = chunk_size_bytes(source.size_bytes)
+    for start in range(0, max(1, source.size_bytes), step):
+        yield _Chunk(entry, source, start, min(start + step, source.size_bytes))
+
+
+def _chunk_digest(chunk: _Chunk, progress: Progress, stop: threading.Event | None) -> bytes:
+    digest = hashlib.sha256()
+    for piece in chunk.source.pieces(chunk.start, chunk.end):
+        if stop is not None and stop.is_set():
+            raise Cancelled
+        digest.update(piece)
+    progress.advance(chunk.end - chunk.start)
+    return digest.digest()
+
+
+def _assembled(last: _Chunk, digests: list[bytes]) -> Entry:
+    size_bytes = last.source.size_bytes
+    last.source.check_unchanged()
+    return _with_hash(last.entry, size_bytes, combine_digests(digests if size_bytes else ()))
+
+
+def _hash_batch(batch: list[Entry], opener: Opener, progress: Progress) -> list[Entry]:
+    hashed: list[Entry] = []
+    done_bytes = 0
+    with opener.small_files() as files:
+        for entry in batch:
+            if not _is_lacking(entry):
+                hashed.append(entry)
+                continue
+            url = entry.physical_key
+            data = files.read(url) if (entry.size_bytes or 0) <= SMALL_BYTES else None
+            if data is not None:
+                size_bytes, checksum = len(data), checksum_of(data)
+                if opener.unsent.has_room:
+                    opener.unsent.keep(url, data, checksum)
+            elif url.startswith("s3://"):
+                size_bytes, checksum = hash_remote(url, opener, entry.size_bytes)
+            else:
+                size_bytes, checksum = hash_object(url, opener)
+            done_bytes += size_bytes
+            hashed.append(_with_hash(entry, size_bytes, checksum))
+    progress.advance(done_bytes)
+    return hashed
+
+
+def _with_hash(entry: Entry, size_bytes: int, checksum: Checksum) -> Entry:
+    return Entry(entry.logical_key, entry.physical_key, size_bytes, checksum, entry.meta)

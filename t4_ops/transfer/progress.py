@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, Protocol
 
+from t4_ops.checksums import chunk_size_bytes
+
 _log = logging.getLogger("t4_ops.progress")
 # Long steps in schedulers have no terminal; a line now and then shows that they live.
 _LOG_EVERY_S: Final = 10.0
@@ -18,7 +20,7 @@ class Progress(Protocol):
     """Is told what has been done."""
 
     def advance(self, size_bytes: int) -> None:
-        """Count bytes that were moved or hashed; safe for threads."""
+        """Count bytes that were moved or hashed, or fewer than none again; safe for threads."""
 
     def grow(self, size_bytes: int) -> None:
         """Add bytes that are still to be done: a push learns what it moves once it has hashed."""
@@ -38,6 +40,41 @@ class _Logged:
         if time.monotonic() >= self._next_s:
             self._next_s = time.monotonic() + _LOG_EVERY_S
             _log.info("%s: %d of %d bytes", self._what, self._done_bytes, self._total_bytes)
+
+
+class Tally:
+    """Counts the bytes of one object for a `Progress`: each once, however often it is read.
+
+    A part that is read to be hashed and again to be sent, or again because its request failed, is
+    one part of what is to be done.
+
+    Args:
+        progress: Is told.
+        size_bytes: The object's size, which fixes its parts.
+    """
+
+    def __init__(self, progress: Progress, size_bytes: int) -> None:
+        self._progress = progress
+        self._step_bytes = chunk_size_bytes(size_bytes)
+        # How far each part was read; a part is one thread's.
+        self._ends: dict[int, int] = {}
+
+    def read(self, start: int, end: int) -> None:
+        """Count the bytes from `start` to before `end`, unless they were before."""
+        while start < end:
+            part = start // self._step_bytes
+            stop = min(end, (part + 1) * self._step_bytes)
+            before = self._ends.get(part, part * self._step_bytes)
+            if stop > before:
+                self._ends[part] = stop
+                self._progress.advance(stop - before)
+            start = stop
+
+    def forget(self) -> None:
+        """Take back what was counted: the object was not moved, and another try counts anew."""
+        done = sum(end - part * self._step_bytes for part, end in self._ends.items())
+        self._ends.clear()
+        self._progress.advance(-done)
 
 
 @contextmanager

@@ -2,158 +2,23 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Final, Protocol
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 from t4_ops.checksums import (
     HASH_TYPES,
-    SHA256_CHUNKED,
     Buffer,
     Checksum,
     checksum_of,
     new_hasher,
 )
 from t4_ops.errors import FormatError, IntegrityError, InvalidInputError, NotFoundError
-from t4_ops.keys import PhysicalKey
 from t4_ops.manifest import Entry
-from t4_ops.settings import Settings
-from t4_ops.storage import Tree, open_source, open_store
-from t4_ops.transfer.pool import Cancelled
-
-OBJECT_SCHEME: Final = "t4-object:"
-"""Scheme of objects that are not stored yet; it never reaches a manifest."""
-
-
-class Opened(Protocol):
-    """Bytes that can be read once, in order."""
-
-    @property
-    def size_bytes(self) -> int:
-        """How many."""
-
-    def __iter__(self) -> Iterator[Buffer]:
-        """Yield them in pieces, each valid until the next."""
-
-
-@dataclass(frozen=True, slots=True, weakref_slot=True)
-class Payload:
-    """A serialised object that waits to be stored.
-
-    Attributes:
-        data: Its bytes, if they are small.
-        path: A private temporary file with them, if they are not.
-    """
-
-    data: bytes | None = None
-    path: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Bytes:
-    data: bytes
-
-    @property
-    def size_bytes(self) -> int:
-        return len(self.data)
-
-    def __iter__(self) -> Iterator[Buffer]:
-        if self.data:
-            yield self.data
-
-
-@dataclass(frozen=True, slots=True)
-class _Remote:
-    size_bytes: int
-    pieces: Iterator[Buffer]
-
-    def __iter__(self) -> Iterator[Buffer]:
-        return self.pieces
-
-
-@dataclass(frozen=True, slots=True)
-class _Stoppable:
-    """Bytes that end with `Cancelled` once nobody wants them: one large object may take hours."""
-
-    opened: Opened
-    stop: threading.Event
-
-    @property
-    def size_bytes(self) -> int:
-        return self.opened.size_bytes
-
-    def __iter__(self) -> Iterator[Buffer]:
-        for piece in self.opened:
-            if self.stop.is_set():
-                raise Cancelled
-            yield piece
-
-
-class Opener:
-    """Opens physical keys: files, S3 objects, and objects that are not stored yet.
-
-    Args:
-        settings: How to reach S3.
-        payloads: Objects that are not stored yet, by physical key.
-        stop: Set from outside to give up; whoever reads then gets `Cancelled`.
-        roots: Folders that were scanned, without links: below them none is followed, so that one
-            that took a file's place since then leads nowhere.
-    """
-
-    def __init__(
-        self,
-        settings: Settings,
-        payloads: Mapping[str, Payload] | None = None,
-        stop: threading.Event | None = None,
-        roots: Iterable[str] = (),
-    ) -> None:
-        self._settings = settings
-        self._payloads = payloads or {}
-        self._stop = stop
-        self._trees = {f"{root.rstrip('/')}/": Tree(root) for root in roots}
-
-    @contextmanager
-    def open(self, physical_key: str) -> Iterator[Opened]:
-        """Open what a physical key points at.
-
-        Raises:
-            NotFoundError: It is not there.
-            InvalidInputError: The key is no URL, or an object of another package.
-        """
-        with self._open(physical_key) as opened:
-            yield opened if self._stop is None else _Stoppable(opened, self._stop)
-
-    def _open(self, physical_key: str) -> AbstractContextManager[Opened]:
-        if physical_key.startswith(OBJECT_SCHEME):
-            return self._open_payload(physical_key)
-        key = PhysicalKey.parse(physical_key)
-        if key.bucket is None:
-            trees = (t for below, t in self._trees.items() if key.path.startswith(below))
-            return open_source(key.path, tree=next(trees, None))
-        return self._open_remote(key.bucket, key)
-
-    @contextmanager
-    def _open_payload(self, physical_key: str) -> Iterator[Opened]:
-        payload = self._payloads.get(physical_key)
-        if payload is None:
-            raise InvalidInputError(
-                f"{physical_key} is an object of another package: build or push that one first",
-                key=physical_key,
-            )
-        if payload.path is not None:
-            with open_source(str(payload.path)) as source:
-                yield source
-        else:
-            yield _Bytes(payload.data or b"")
-
-    @contextmanager
-    def _open_remote(self, bucket: str, key: PhysicalKey) -> Iterator[Opened]:
-        store = open_store(f"s3://{bucket}", self._settings)
-        with store.open(key.path, version_id=key.version_id) as reader:
-            yield _Remote(reader.info.size_bytes, iter(reader))
+from t4_ops.storage import (
+    SMALL_BYTES,
+    NoStoreError,
+)
+from t4_ops.transfer.opening import Opener
 
 
 def require_hash(entry: Entry) -> Checksum:
@@ -186,6 +51,48 @@ def check_hash_type(entry: Entry) -> None:
         )
 
 
+def read_small(entry: Entry, opener: Opener) -> bytes | None:
+    """Return the verified bytes of an S3 object or file of at most 1 MiB, in the quickest way.
+
+    None: it is larger or neither; `open_verified` serves every object.
+
+    Raises:
+        NotFoundError: The object is gone.
+        IntegrityError: It has another size or another hash.
+        FormatError: The hash is of an unknown type.
+    """
+    expected, size_bytes = require_hash(entry), entry.size_bytes or 0
+    if size_bytes > SMALL_BYTES:
+        return None
+    data = opener.unsent.take(entry.physical_key, expected)
+    if data is not None and len(data) == size_bytes:
+        return data
+    if opener.cache is not None and (found := opener.cache.read(entry)) is not None:
+        return found
+    if entry.physical_key.startswith("s3://"):
+        try:
+            data = opener.read_remote(entry.physical_key, size_bytes).data
+        except NoStoreError:
+            raise
+        except NotFoundError as exc:
+            raise gone(entry) from exc
+        except FormatError as exc:
+            raise not_promised(entry, f"{size_bytes} bytes", "more") from exc
+    else:
+        with opener.small_files() as files:
+            data = files.read(entry.physical_key)
+    if data is None:
+        return None
+    if len(data) != size_bytes:
+        raise not_promised(entry, f"{size_bytes} bytes", f"{len(data)} bytes")
+    actual = checksum_of(data, expected.type)
+    if actual != expected:
+        raise not_promised(entry, expected.value, actual.value)
+    if opener.cache is not None:
+        opener.cache.add(entry, data)
+    return data
+
+
 @contextmanager
 def open_verified(entry: Entry, opener: Opener) -> Iterator[Iterator[Buffer]]:
     """Open an entry's bytes; the last piece comes only if size and hash are right.
@@ -201,32 +108,48 @@ def open_verified(entry: Entry, opener: Opener) -> Iterator[Iterator[Buffer]]:
     size_bytes = entry.size_bytes or 0
     hasher = new_hasher(expected.type, size_bytes)
     with ExitStack() as stack:
-        try:
-            opened = stack.enter_context(opener.open(entry.physical_key))
-        except NotFoundError as exc:
-            raise NotFoundError(
-                f"{entry.logical_key!r}: its object {entry.physical_key} is gone",
-                key=entry.logical_key,
-            ) from exc
+        opened = opener.cached(entry, stack)
+        copy = None
+        if opened is None:
+            try:
+                opened = stack.enter_context(opener.open(entry.physical_key))
+            except NoStoreError:
+                raise
+            except NotFoundError as exc:
+                raise gone(entry) from exc
+            if opener.cache is not None:
+                copy = stack.enter_context(opener.cache.adding(entry))
         if opened.size_bytes != size_bytes:
-            raise _not_promised(entry, f"{size_bytes} bytes", f"{opened.size_bytes} bytes")
+            raise not_promised(entry, f"{size_bytes} bytes", f"{opened.size_bytes} bytes")
 
         def pieces() -> Iterator[Buffer]:
             arrived_bytes = 0
             for piece in opened:
                 hasher.update(piece)
+                if copy is not None:
+                    copy.write(arrived_bytes, piece)
                 arrived_bytes += len(piece)
                 yield piece
             if arrived_bytes != size_bytes:
-                raise _not_promised(entry, f"{size_bytes} bytes", f"{arrived_bytes} bytes")
+                raise not_promised(entry, f"{size_bytes} bytes", f"{arrived_bytes} bytes")
             actual = hasher.finish()
             if actual != expected:
-                raise _not_promised(entry, expected.value, actual.value)
+                raise not_promised(entry, expected.value, actual.value)
+            if copy is not None:
+                copy.commit()
 
         yield pieces()
 
 
-def _not_promised(entry: Entry, expected: str, actual: str) -> IntegrityError:
+def gone(entry: Entry) -> NotFoundError:
+    """Return the error for an entry whose object is not there."""
+    return NotFoundError(
+        f"{entry.logical_key!r}: its object {entry.physical_key} is gone", key=entry.logical_key
+    )
+
+
+def not_promised(entry: Entry, expected: str, actual: str) -> IntegrityError:
+    """Return the error for an object that is not what its entry promises."""
     return IntegrityError(
         f"{entry.logical_key!r}: {entry.physical_key} holds {actual}, the package promises"
         f" {expected}; a changed source must be set again, a damaged object restored",
@@ -245,22 +168,3 @@ def read_verified(entry: Entry, opener: Opener) -> bytes:
     """
     with open_verified(entry, opener) as pieces:
         return b"".join(bytes(piece) for piece in pieces)
-
-
-def hash_object(physical_key: str, opener: Opener) -> tuple[int, Checksum]:
-    """Return size and `sha2-256-chunked` hash of what a physical key points at now.
-
-    Raises:
-        NotFoundError: It is gone.
-        IntegrityError: It changed while it was read.
-    """
-    with opener.open(physical_key) as opened:
-        hasher = new_hasher(SHA256_CHUNKED, opened.size_bytes)
-        for piece in opened:
-            hasher.update(piece)
-        return opened.size_bytes, hasher.finish()
-
-
-def payload_checksum(data: bytes) -> Checksum:
-    """Return the hash of a small serialised object."""
-    return checksum_of(data)

@@ -6,18 +6,21 @@ import threading
 from binascii import Error as NotBase64
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
-from t4_ops.checksums import SHA256_CHUNKED, Buffer, Checksum, new_hasher
+from t4_ops.checksums import CHUNK_BYTES, SHA256_CHUNKED, Buffer, Checksum, new_hasher
 from t4_ops.errors import ConflictError, FormatError, IntegrityError, StorageError
 from t4_ops.keys import PhysicalKey
 from t4_ops.manifest import Entry
-from t4_ops.storage import PreconditionFailedError, Store
+from t4_ops.storage import ObjectInfo, PreconditionFailedError, RangeStore, Source, Store
+from t4_ops.transfer.copying import server_copy
+from t4_ops.transfer.digests import hash_object
+from t4_ops.transfer.opening import Opener
 from t4_ops.transfer.plan import OBJECTS_PREFIX, Move, Plan
-from t4_ops.transfer.pool import run_all
-from t4_ops.transfer.progress import Progress
-from t4_ops.transfer.reading import Opener, hash_object, open_verified, require_hash
+from t4_ops.transfer.pool import Cancelled, run_all, small_batch
+from t4_ops.transfer.progress import Progress, Tally
+from t4_ops.transfer.reading import not_promised, open_verified, read_small, require_hash
 
 _DIGEST_BYTES: Final = 32
 
@@ -43,7 +46,9 @@ def upload_objects(
     def work(move: Move) -> tuple[str, str]:
         return move.entry.logical_key, _moved(move, store, opener, progress)
 
-    for logical_key, physical_key in run_all(plan.moves, work, workers=workers, stop=stop):
+    batch = small_batch([move.entry.size_bytes for move in plan.moves], workers)
+    moves = run_all(plan.moves, work, workers=workers, stop=stop, batch=batch)
+    for logical_key, physical_key in moves:
         plan.places[logical_key] = physical_key
 
 
@@ -69,15 +74,9 @@ def _moved(move: Move, store: Store, opener: Opener, progress: Progress) -> str:
     if key is None:
         checksum = _chunked_hash(entry, opener)
         # From here on that hash is what the bytes must have, because it names their place.
-        entry, key = replace(entry, hash=checksum), object_key(checksum)
+        entry, key = entry.but(hash=checksum), object_key(checksum)
     try:
-        with open_verified(entry, opener) as pieces:
-            info = store.upload(
-                key,
-                _counted(pieces, progress),
-                entry.size_bytes or 0,
-                create_only=not move.is_pinned,
-            )
+        info = _written(entry, key, store, opener, progress, create_only=not move.is_pinned)
     except PreconditionFailedError:
         _check_existing(entry, key, store, opener)
         return _physical_key(store, key, None)
@@ -88,6 +87,93 @@ def _moved(move: Move, store: Store, opener: Opener, progress: Progress) -> str:
             key=f"{store.url}/{key}",
         )
     return _physical_key(store, key, info.version_id)
+
+
+def _written(
+    entry: Entry,
+    key: str,
+    store: Store,
+    opener: Opener,
+    progress: Progress,
+    *,
+    create_only: bool,
+) -> ObjectInfo:
+    """Write an entry's bytes, verified, and return what the store says of them."""
+    if entry.physical_key.startswith("s3://"):
+        copied = server_copy(entry, key, store, opener, create_only=create_only)
+        if copied is not None:
+            progress.advance(entry.size_bytes or 0)
+            return copied
+    data = read_small(entry, opener)
+    if data is not None:
+        info = store.write(key, data, create_only=create_only)
+        progress.advance(len(data))
+        return info
+    tally = Tally(progress, entry.size_bytes or 0)
+    try:
+        return _streamed(entry, key, store, opener, tally, create_only=create_only)
+    except BaseException:
+        tally.forget()
+        raise
+
+
+def _streamed(
+    entry: Entry,
+    key: str,
+    store: Store,
+    opener: Opener,
+    tally: Tally,
+    *,
+    create_only: bool,
+) -> ObjectInfo:
+    """Write an entry's bytes without ever holding all of them."""
+    if _goes_in_ranges(entry) and isinstance(store, RangeStore):
+        source = opener.source(entry.physical_key)
+        if source is not None:
+            watched = _Watched(source, tally, opener.stop)
+            return _sent_in_ranges(entry, key, watched, store, create_only=create_only)
+    with open_verified(entry, opener) as pieces:
+        counted = _counted(pieces, tally)
+        return store.upload(key, counted, entry.size_bytes or 0, create_only=create_only)
+
+
+def _goes_in_ranges(entry: Entry) -> bool:
+    return (entry.size_bytes or 0) > CHUNK_BYTES and require_hash(entry).type == SHA256_CHUNKED
+
+
+def _sent_in_ranges(
+    entry: Entry, key: str, watched: _Watched, store: RangeStore, *, create_only: bool
+) -> ObjectInfo:
+    """Write a large local file, its parts side by side."""
+    with watched.source as source:
+        if source.size_bytes != entry.size_bytes:
+            raise not_promised(entry, f"{entry.size_bytes} bytes", f"{source.size_bytes} bytes")
+        return store.upload_ranges(key, watched, entry.hash, create_only=create_only)
+
+
+@dataclass(frozen=True, slots=True)
+class _Watched:
+    """A file that counts what is read of it, and stops when nobody wants it any more."""
+
+    source: Source
+    tally: Tally
+    stop: threading.Event | None
+
+    @property
+    def size_bytes(self) -> int:
+        return self.source.size_bytes
+
+    def pieces(self, start: int, end: int) -> Iterator[Buffer]:
+        for piece in self.source.pieces(start, end):
+            if self.stop is not None and self.stop.is_set():
+                raise Cancelled
+            after = start + len(piece)
+            yield piece
+            self.tally.read(start, after)
+            start = after
+
+    def check_unchanged(self) -> None:
+        self.source.check_unchanged()
 
 
 def _chunked_hash(entry: Entry, opener: Opener) -> Checksum:
@@ -102,10 +188,13 @@ def _chunked_hash(entry: Entry, opener: Opener) -> Checksum:
     return hasher.finish()
 
 
-def _counted(pieces: Iterator[Buffer], progress: Progress) -> Iterator[Buffer]:
+def _counted(pieces: Iterator[Buffer], tally: Tally) -> Iterator[Buffer]:
+    start = 0
     for piece in pieces:
+        after = start + len(piece)
         yield piece
-        progress.advance(len(piece))
+        tally.read(start, after)
+        start = after
 
 
 def _check_existing(entry: Entry, key: str, store: Store, opener: Opener) -> None:

