@@ -20,7 +20,7 @@ _WORK: Final = (
     ("manifest-open", "t4_open", "quilt3_open"),
     ("manifest-prove", "t4_prove", "quilt3_prove"),
     ("manifest-dump", "t4_dump", "quilt3_dump"),
-    ("manifest-edited-dump", "t4_edited_dump", None),
+    ("manifest-edited-dump", "t4_edited_dump", "quilt3_edited_dump"),
     ("manifest-diff", "t4_diff", "quilt3_diff"),
 )
 # Every so many entries differ between the two manifests that are compared.
@@ -41,14 +41,12 @@ def manifests(bench: Bench, count: int) -> None:
     found: dict[str, list[Any]] = {}
     for work, ours, theirs in _WORK:
         paths = [str(one), str(other)] if work == "manifest-diff" else [str(one)]
-        contenders = {OURS: _local(bench, ours, paths, found.setdefault(work, []))}
-        if theirs is not None:
-            contenders["quilt3"] = _local(bench, theirs, paths, found[work])
-        bench.interleaved(f"{work} {count}", contenders)
-    dumps = found["manifest-dump"] + found["manifest-edited-dump"]
-    for work, answers in (("prove", found["manifest-prove"]), ("dump", dumps)):
-        _same(f"manifest-{work}", answers)
-    _same("manifest-diff", found["manifest-diff"])
+        answers = found.setdefault(work, [])
+        both = {OURS: _local(bench, ours, paths, answers)}
+        both["quilt3"] = _local(bench, theirs, paths, answers)
+        bench.interleaved(f"{work} {count}", both)
+    for work in ("manifest-prove", "manifest-dump", "manifest-edited-dump", "manifest-diff"):
+        _same(work, found[work])
     other.unlink()
     index(bench, count, one)
 
