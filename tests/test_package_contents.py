@@ -325,3 +325,48 @@ def test_edits_that_cover_the_manifest_below_stand_for_it_and_only_then() -> Non
     assert held() == [("b/c", 2), ("d", 2), ("e", 2)]
     contents.set(entry("a", 3))
     assert held() == [("a", 3), ("b/c", 2), ("d", 2), ("e", 2)]
+
+
+MANY = [f"d/{number:04}" for number in range(1200)]
+
+
+@pytest.mark.parametrize(
+    "refused",
+    ["d/0499/below", "d/1199/below", "d/0001", "d", ".."],
+    ids=["below a file", "below the last one", "again", "a folder", "no legal key"],
+)
+def test_many_in_order_and_one_in_the_way(refused: str) -> None:
+    """Entries of a fresh package go in by batches; what is refused is what `set` refuses."""
+    contents = Contents(None, DEFAULT_LIMITS)
+    entries = [entry(key, "s3://b/x") for key in [*MANY, refused]]
+    if refused in MANY:
+        contents.set_all(entries)
+        assert [e.logical_key for e in contents.entries()] == MANY
+        return
+    with pytest.raises(InvalidInputError):
+        contents.set_all(entries)
+    assert list(contents.entries()) == []
+    assert not contents.has_folder("d/")
+    contents.set(entry("d", "s3://b/x"))
+    assert contents.count() == 1
+
+
+def test_batches_in_order_count_as_entries_set_one_by_one() -> None:
+    together, alone = Contents(None, DEFAULT_LIMITS), Contents(None, DEFAULT_LIMITS)
+    together.set_all(entry(key, "s3://b/x") for key in MANY)
+    for key in MANY:
+        alone.set(entry(key, "s3://b/x"))
+    for contents in (together, alone):
+        for key in MANY[1:]:
+            contents.delete(key)
+        assert contents.has_folder("d/")
+        contents.delete(MANY[0])
+        assert not contents.has_folder("d/")
+
+
+def test_a_file_at_the_edge_of_a_batch_lets_nothing_below_it() -> None:
+    keys = [f"d/{number:04}" for number in range(500)]
+    contents = Contents(None, DEFAULT_LIMITS)
+    with pytest.raises(InvalidInputError, match="can't lie below"):
+        contents.set_all(entry(key, "s3://b/x") for key in [*keys, f"{keys[-1]}/below"])
+    assert contents.count() == 0

@@ -367,7 +367,7 @@ def test_a_refusal_holds_for_who_was_refused_and_for_a_while(
         t4.Package.browse(NAME, url, settings=settings)
         assert not has_index(stored)
         now_s = time.monotonic() + 301
-        mocker.patch("t4_ops.registry.indexes.time.monotonic", autospec=True, return_value=now_s)
+        mocker.patch("time.monotonic", autospec=True, return_value=now_s)
         t4.Package.browse(NAME, url, settings=settings)
         assert has_index(stored)
 

@@ -225,20 +225,15 @@ class Contents(Overlay):
         is_known = base is not None and base.is_whole and self.is_plain()
         walk = KeyWalk(base.whole()) if base is not None and is_known else None
         # Where nothing was before, keys in order are in nobody's way: a scanned folder's are.
-        is_fresh, last = base is None and not self._edits and not self._meta, ""
+        last = "" if base is None and not self._edits and not self._meta else None
         try:
             while batch := list(islice(rest, _CHECK_BATCH)):
                 keys = [entry.logical_key for entry in batch]
                 is_legal = are_legal(keys, self._limits)
-                if is_fresh and is_legal:
-                    orders = tree_orders(keys)
-                    is_fresh = are_in_order(orders, last)
-                    if is_fresh:
-                        self._append(batch, keys, orders)
-                        done.extend((key, None) for key in keys)
-                        last = orders[-1]
-                        continue
-                is_fresh = False
+                last = self._append(batch, keys, last) if is_legal and last is not None else None
+                if last is not None:
+                    done.extend((key, None) for key in keys)
+                    continue
                 for entry in batch:
                     before = self._edits.get(entry.logical_key)
                     if is_legal:
@@ -255,14 +250,27 @@ class Contents(Overlay):
             self._hashed = None
             raise
 
-    def _append(self, entries: list[Entry], keys: list[str], orders: list[str]) -> None:
-        """Put entries whose legal keys come in order after all that are there."""
+    def _append(self, entries: list[Entry], keys: list[str], last: str) -> str | None:
+        """Put entries that come in order after all that are there, and return where they end.
+
+        Args:
+            entries: The entries.
+            keys: Their logical keys, which follow the rules.
+            last: The tree order of the last key that is there; empty: there is none.
+
+        Returns:
+            The tree order of the last one; None if they are not in order, and nothing was put.
+        """
+        orders = tree_orders(keys)
+        if not are_in_order(orders, last):
+            return None
         counts = self._folders
         for folder, files in Counter([key[: key.rfind("/") + 1] for key in keys]).items():
             for above in ancestors(folder):
                 counts[above] += files
         self._edits.append(entries, keys, orders)
         self._hashed = None
+        return orders[-1]
 
     def _refuse_folder(self, key: str) -> None:
         if self.has_folder(f"{key}/"):
