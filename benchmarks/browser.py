@@ -15,7 +15,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-__all__ = ["BrowserError", "Keys", "Page", "browser"]
+__all__ = ["BrowserError", "Keys", "Page", "browser", "find_browser"]
 
 ANSWER_TIMEOUT_S: Final = 60.0
 # No sandbox: containers run this as root. The rest keeps the browser from asking the network.
@@ -50,6 +50,11 @@ class Page:
     def open(self, path: Path) -> None:
         """Load a local file and wait until it is drawn."""
         self._driver.get(path.resolve().as_uri())
+        self._settle()
+
+    def visit(self, url: str) -> None:
+        """Load a page of a server on this machine."""
+        self._driver.get(url)
         self._settle()
 
     def run(self, script: str) -> Any:
@@ -105,6 +110,20 @@ class Page:
         self._driver.execute_async_script(_TWO_FRAMES)
 
 
+def find_browser() -> tuple[str, str]:
+    """Return where the browser and its driver are.
+
+    Raises:
+        BrowserError: One of them is missing.
+    """
+    program, driver_path = shutil.which("chromium"), shutil.which("chromedriver")
+    if program is None or driver_path is None:
+        raise BrowserError(
+            "chromium and chromedriver are needed: apt-get install chromium chromium-driver"
+        )
+    return program, driver_path
+
+
 @contextmanager
 def browser(width: int = 1600, height: int = 1000) -> Iterator[Page]:
     """Run a browser with one window until the block ends.
@@ -112,11 +131,7 @@ def browser(width: int = 1600, height: int = 1000) -> Iterator[Page]:
     Raises:
         BrowserError: chromium or chromedriver is missing, or refused a command.
     """
-    program, driver_path = shutil.which("chromium"), shutil.which("chromedriver")
-    if program is None or driver_path is None:
-        raise BrowserError(
-            "chromium and chromedriver are needed: apt-get install chromium chromium-driver"
-        )
+    program, driver_path = find_browser()
     options = ChromeOptions()
     options.binary_location = program
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})

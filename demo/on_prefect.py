@@ -39,7 +39,7 @@ def main(job: dict[str, Any]) -> None:
     state = t4_weather(source=job["source"], work_dir=str(home / "files"), return_state=True)
     if not state.is_completed():
         raise SystemExit(f"the flow run ended as {state}")
-    packages = state.result()
+    packages: Any = state.result()
     steps = task_steps(state.state_details.flow_run_id, packages)
     Path(job["answer"]).write_text(json.dumps({"steps": steps, "packages": packages}))
 

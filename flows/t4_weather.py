@@ -25,6 +25,7 @@ import sys
 import tempfile
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 from prefect import flow, task
 from prefect.settings import (
@@ -33,7 +34,6 @@ from prefect.settings import (
 )
 
 from t4_ops.examples import weather
-from t4_ops.operations import StepResult
 from t4_ops.prefect.tasks import browse_package, build_package, install_package, push_package
 
 
@@ -52,7 +52,7 @@ def summary(observations: str, folder: Path) -> str:
 @flow(name="t4_weather")
 def t4_weather(
     source: str | None = None, registry: str | None = None, work_dir: str | None = None
-) -> dict[str, StepResult]:
+) -> dict[str, dict[str, Any]]:
     """Make `weather/observations` and, from it, `weather/summary`.
 
     Args:
@@ -84,11 +84,11 @@ def t4_weather(
         installed = install_package.with_options(name="install_observations")(
             # Named by the revision: what an earlier run installed there is kept, and never mixed.
             browsed,
-            dest=Path(folder, "installed", browsed["top_hash"]),
+            dest=Path(folder, "installed", browsed.top_hash),
         )
         summary_built = build_package.with_options(name="build_summary")(
             "weather/summary",
-            summary(installed["dest"], run_folder / "summary"),
+            summary(installed.dest, run_folder / "summary"),
             registry=registry,
             message="summary by month",
             inputs=[installed],
@@ -96,7 +96,8 @@ def t4_weather(
         summary_pushed = push_package.with_options(name="push_summary")(
             summary_built, registry=registry
         )
-    return {"weather/observations": pushed, "weather/summary": summary_pushed}
+    packages = {"weather/observations": pushed, "weather/summary": summary_pushed}
+    return {name: revision.to_dict() for name, revision in packages.items()}
 
 
 if __name__ == "__main__":

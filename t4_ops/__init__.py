@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from t4_ops.bucket import Bucket, copy
     from t4_ops.errors import (
         ConflictError,
+        ExpectationError,
         FormatError,
         IntegrityError,
         InvalidInputError,
@@ -46,6 +47,7 @@ __all__ = [
     "ConflictError",
     "Diff",
     "Entry",
+    "ExpectationError",
     "FormatError",
     "IntegrityError",
     "InvalidInputError",
@@ -77,6 +79,7 @@ _HOMES = {
     "ConflictError": "t4_ops.errors",
     "Diff": "t4_ops.manifest",
     "Entry": "t4_ops.manifest",
+    "ExpectationError": "t4_ops.errors",
     "FormatError": "t4_ops.errors",
     "IntegrityError": "t4_ops.errors",
     "InvalidInputError": "t4_ops.errors",

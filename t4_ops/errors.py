@@ -6,6 +6,7 @@ T4Error                          the caller should ...
 ├─ NotFoundError      LookupError   check the name, hash or key
 ├─ ConflictError                    re-read, decide, push again
 ├─ IntegrityError                   stop: the bytes are not what was promised
+├─ ExpectationError                 mend what made the revision: it lacks what its user expects
 ├─ FormatError        ValueError    repair or replace the manifest or file
 └─ StorageError                     try again if `.retryable`, else fix the storage
 ```
@@ -28,9 +29,11 @@ class T4Error(Exception):
 
     Attributes:
         message: What happened, to which key, and what to do.
+        retryable: Whether the same call may succeed later; only a `StorageError` is ever so.
     """
 
     message: str
+    retryable: bool = False
 
     def __init__(self, message: str, **facts: Any) -> None:
         super().__init__(message)
@@ -116,6 +119,23 @@ class IntegrityError(T4Error):
         actual: str | None = None,
     ) -> None:
         super().__init__(message, key=key, expected=expected, actual=actual)
+
+
+class ExpectationError(T4Error):
+    """A revision is sound, but not what its user said it must be.
+
+    Attributes:
+        unmet: What was expected and is not so, a sentence each.
+        uri: Package URI of the revision.
+    """
+
+    unmet: tuple[str, ...]
+    uri: str | None
+
+    def __init__(
+        self, message: str, *, unmet: tuple[str, ...] = (), uri: str | None = None
+    ) -> None:
+        super().__init__(message, unmet=unmet, uri=uri)
 
 
 class FormatError(T4Error, ValueError):

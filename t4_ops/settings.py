@@ -129,6 +129,7 @@ class Settings:
         limits: Bounds on keys, records and decompressed sizes.
         s3: How to reach S3.
         registries: Replacements of `s3` for single registries, by normalised URL.
+        read_only: Registries that nothing may be changed in.
     """
 
     registry: str = ""
@@ -144,6 +145,7 @@ class Settings:
     limits: Limits = DEFAULT_LIMITS
     s3: S3Settings = S3Settings()
     registries: tuple[tuple[str, S3Settings], ...] = ()
+    read_only: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Fill in the user's data directory and normalise URLs.
@@ -178,6 +180,7 @@ class Settings:
             )
         named = tuple((normalize_registry(url), s3) for url, s3 in self.registries)
         object.__setattr__(self, "registries", named)
+        object.__setattr__(self, "read_only", tuple(map(normalize_registry, self.read_only)))
 
     def s3_for(self, registry: str) -> S3Settings:
         """Return how to reach a bucket: its own settings where given, else the common ones."""
@@ -260,6 +263,10 @@ def _from_table(cls: type, table: Any, where: str) -> dict[str, Any]:
             )
         elif name == "tags":
             values[name] = tuple((key, str(value)) for key, value in _mapping(raw, inner).items())
+        elif name == "read_only":
+            if not isinstance(raw, list) or not all(isinstance(url, str) for url in raw):
+                raise InvalidInputError(f"{where}: read_only must be a list of registries")
+            values[name] = tuple(raw)
         else:
             values[name] = _checked(hints[name], name, raw, where)
     return values
@@ -280,6 +287,9 @@ def _from_environment(cls: type, environ: Mapping[str, str], prefix: str) -> dic
         elif name == "tags" and variable in environ:
             pairs = [pair.partition("=") for pair in environ[variable].split(",") if pair]
             values[name] = tuple((key, value) for key, _, value in pairs)
+        elif name == "read_only" and variable in environ:
+            given = (url.strip() for url in environ[variable].split(","))
+            values[name] = tuple(url for url in given if url)
         elif name != "registries" and variable in environ:
             values[name] = _parsed(hint, variable, environ[variable])
     return values
@@ -346,7 +356,7 @@ def save_settings(changes: Mapping[str, Any], environ: Mapping[str, str] = os.en
         InvalidInputError: A name is unknown, a value does not fit, or it is a table.
     """
     path = config_path(environ)
-    known = sorted(get_type_hints(Settings).keys() - {*_GROUPS, "registries"})
+    known = sorted(get_type_hints(Settings).keys() - {*_GROUPS, "registries", "read_only"})
     if unknown := sorted(changes.keys() - set(known)):
         raise InvalidInputError(f"{', '.join(unknown)} can't be set here; known: {known}")
     # Bytes that are no UTF-8 must reach the check below, which says so.

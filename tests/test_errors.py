@@ -10,6 +10,7 @@ import pytest
 from t4_ops import errors
 from t4_ops.errors import (
     ConflictError,
+    ExpectationError,
     FormatError,
     IntegrityError,
     InvalidInputError,
@@ -23,6 +24,7 @@ FACTS: list[tuple[type[T4Error], dict[str, Any]]] = [
     (NotFoundError, {"key": "ns/name"}),
     (ConflictError, {"name": "ns/name", "expected": None, "actual": "ab" * 32}),
     (IntegrityError, {"key": "s3://b/k", "expected": "ab" * 32, "actual": "cd" * 32}),
+    (ExpectationError, {"unmet": ("'a' is missing",), "uri": "quilt+s3://b#package=ns/n"}),
     (FormatError, {"key": "s3://b/k", "line": 7}),
     (StorageError, {"key": "s3://b/k", "retryable": True}),
 ]
@@ -61,7 +63,7 @@ def test_crosses_from_another_process() -> None:
 @pytest.mark.parametrize(("cls", "facts"), FACTS, ids=[names_of(cls) for cls in CLASSES])
 def test_facts_default_to_unknown(cls: type[T4Error], facts: dict[str, Any]) -> None:
     error = cls("it broke")
-    assert {getattr(error, name) for name in facts} <= {None, False}
+    assert {getattr(error, name) for name in facts} <= {None, False, ()}
 
 
 def test_one_flat_family() -> None:

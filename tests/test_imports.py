@@ -28,8 +28,8 @@ import json, sys, time
 before = set(sys.modules)
 start = time.perf_counter()
 __import__(sys.argv[1])
-seconds = time.perf_counter() - start
 exec(sys.argv[2])
+seconds = time.perf_counter() - start
 print(json.dumps({"modules": sorted(set(sys.modules) - before), "ms": seconds * 1000}))
 """
 
@@ -72,9 +72,23 @@ def test_each_public_name_is_there_when_it_is_asked_for() -> None:
     assert {"t4_ops.package", "t4_ops.operations"} <= loaded
 
 
+def test_the_steps_are_loaded_when_one_is_asked_for() -> None:
+    loaded, _ = import_alone("t4_ops.operations")
+    assert {name for name in loaded if name.startswith("t4_ops")} == {"t4_ops", "t4_ops.operations"}
+    from t4_ops import operations
+
+    assert set(operations.__all__) <= set(dir(operations))
+    for name in operations.__all__:
+        # No module of the same name is taken for it.
+        assert type(getattr(operations, name)) is not type(operations)
+    with pytest.raises(AttributeError, match="has no attribute 'biuld'"):
+        _ = operations.biuld
+
+
 def test_the_library_itself_loads_nothing_heavy() -> None:
-    loaded, ms = import_alone("t4_ops.operations")
+    loaded, ms = import_alone("t4_ops.operations", "from t4_ops.operations import *")
     boto_loaded, boto_ms = import_alone("boto3")
+    assert "t4_ops.package.publishing" in loaded
     print(
         f"\nimport t4_ops.operations: {ms:.0f} ms, {len(loaded)} modules;"
         f" import boto3: {boto_ms:.0f} ms, {len(boto_loaded)} modules"

@@ -112,6 +112,13 @@ def test_other_urls_are_refused(url: str) -> None:
     assert caught.value.key is not None
 
 
+def test_what_may_be_a_password_is_not_shown() -> None:
+    with pytest.raises(InvalidInputError, match="no user or password") as caught:
+        PhysicalKey.parse("s3://user:sec@ret@bkt/k")
+    assert caught.value.key == "s3://bkt/k"
+    assert "sec" not in str(caught.value)
+
+
 def test_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import json
 import pickle
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from t4_ops.errors import InvalidInputError
 from t4_ops.keys import (
+    NOW,
     Dataset,
     PackageRef,
     PackageUri,
@@ -24,6 +26,7 @@ from t4_ops.keys import (
     dataset_of,
     is_folder,
     normalize_registry,
+    package_of_asset,
 )
 from tests.strategies import local_keys, package_names, top_hashes
 
@@ -161,3 +164,21 @@ def test_a_ref_is_frozen_hashable_and_weakly_referenceable() -> None:
     del ref
     gc.collect()
     assert weak() is None
+
+
+def test_now_is_the_same_one_in_every_process() -> None:
+    assert pickle.loads(pickle.dumps(NOW)) is NOW  # noqa: S301
+    assert copy.deepcopy({"expected": NOW})["expected"] is NOW
+
+
+@given(st.sampled_from(["s3://bkt", "file:///reg", "file:///a%20b/reg"]), package_names())
+def test_an_identity_says_which_package_it_is_of(registry: str, name: str) -> None:
+    assert package_of_asset(asset_uri(registry, name)) == (registry, name)
+
+
+@pytest.mark.parametrize(
+    "uri", ["", "x", "team/raw", "x/team/raw", "s3://team/raw", "s3:///a/b", "s3://b/deep/a/b"]
+)
+def test_what_is_no_identity_names_no_package(uri: str) -> None:
+    with pytest.raises(InvalidInputError):
+        package_of_asset(uri)

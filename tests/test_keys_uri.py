@@ -95,7 +95,7 @@ def test_valid_uris(uri: str, expected: PackageUri) -> None:
         ("quilt+s3:/bkt#package=ns/name", "scheme"),
         ("quilt+s3://#package=ns/name", "no bucket"),
         ("quilt+s3://b c#package=ns/name", "no bucket"),
-        ("quilt+s3://user:secret@bkt#package=ns/name", "no bucket"),
+        ("quilt+s3://user:secret@bkt#package=ns/name", "no user or password"),
         ("quilt+s3://bkt/#package=ns/name", "root"),
         ("quilt+s3://bkt/a/b#package=ns/name", "root"),
         ("quilt+s3://bkt?x=1#package=ns/name", "root"),

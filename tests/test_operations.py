@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,7 @@ def test_a_pipeline_hands_on_references_and_lineage(
     built = build(
         NAME, folder, meta={"n": 1}, message="first", inputs={"namespace": "db", "name": "t"}
     )
-    assert list(built) == KEYS
+    assert list(built) == [*KEYS, "host"]
     ref = PackageRef(built["registry"], NAME, built["top_hash"])
     assert built == {
         **ref.to_dict(),
@@ -72,12 +73,14 @@ def test_a_pipeline_hands_on_references_and_lineage(
         "files": 2,
         "size_bytes": 7,
         "changed": True,
+        "host": socket.gethostname(),
     }
     assert json.loads(json.dumps(built)) == built
     assert t4.Package.browse(NAME).meta == {"n": 1}
 
     pushed = push(built, registry=registry)
-    assert list(pushed) == KEYS
+    # Only what is on one machine says on which.
+    assert list(pushed) == ([*KEYS, "host"] if registry.startswith("file:") else KEYS)
     assert (pushed["top_hash"], pushed["name"]) == (built["top_hash"], NAME)
     assert pushed["registry"] == store_of(registry).url
     # What the files came from arrives with the result, and the build it was pushed from is first.
@@ -87,12 +90,14 @@ def test_a_pipeline_hands_on_references_and_lineage(
     seen = browse(pushed)
     assert seen == {**pushed, "inputs": [], "changed": False}
     installed = install(pushed, dest=tmp_path / "installed")
-    assert list(installed) == [*KEYS, "dest"]
+    assert list(installed) == [*KEYS, "host", "dest", "dest_stat"]
     assert installed == {
         **pushed,
         "inputs": [],
         "changed": True,
+        "host": socket.gethostname(),
         "dest": str(tmp_path / "installed"),
+        "dest_stat": installed["dest_stat"],
     }
     assert bytes_below(tmp_path / "installed") == FILES
 

@@ -15,6 +15,7 @@ from pytest_mock import MockerFixture
 
 import t4_ops as t4
 from demo.seaweedfs import SeaweedFS
+from t4_ops import operations
 from t4_ops.checksums import checksum_of
 from t4_ops.errors import IntegrityError, NotFoundError
 from t4_ops.keys import PhysicalKey
@@ -443,3 +444,11 @@ def test_what_an_index_says_and_is_right_is_pushed(stored: Stored) -> None:
     pushed = t4.Package.browse("team/other", stored.registry.url)
     assert pushed["x"].get_bytes() == DATA
     assert package.verified == "top_hash"
+
+
+def test_what_an_index_says_is_proved_before_it_is_planned(tmp_path: Path) -> None:
+    """A build in shards takes entries from a package to another process, where nobody knows it."""
+    one = f"{t4.resolve(NAME, forged(tmp_path)).uri}&path=one%20file"
+    with pytest.raises(IntegrityError):
+        operations.plan_shards({"taken": one}, registry=tmp_path / "other")
+    assert not (tmp_path / "other").exists()

@@ -372,3 +372,14 @@ def test_settings_are_hashable_and_numbers_are_checked() -> None:
     assert len({Settings(registry="s3://b"), Settings(registry="s3://b/")}) == 1
     with pytest.raises(InvalidInputError, match="workers is 0"):
         Settings(workers=0)
+
+
+def test_registries_can_be_closed_to_writing(home: Home, tmp_path: Path) -> None:
+    home.write('read_only = ["s3://archive", "/srv/registry"]')
+    closed = ("s3://archive", "file:///srv/registry")
+    assert load_settings(home.environ).read_only == closed
+    environ = {**home.environ, "T4_READ_ONLY": f"s3://other, {tmp_path},"}
+    assert load_settings(environ).read_only == ("s3://other", tmp_path.as_uri())
+    home.write('read_only = "s3://archive"')
+    with pytest.raises(InvalidInputError, match="list of registries"):
+        load_settings(home.environ)

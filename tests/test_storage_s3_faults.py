@@ -64,10 +64,10 @@ REFUSALS = [
     (403, "SignatureDoesNotMatch", StorageError, False, "secret key does not fit"),
     (400, "ExpiredToken", StorageError, False, "expired: log in again"),
     (501, "NotImplemented", StorageError, False, "501"),
-    (404, "NoSuchBucket", NotFoundError, None, "bucket s3://.* does not exist"),
-    (404, "NoSuchKey", NotFoundError, None, "does not exist"),
-    (405, "MethodNotAllowed", NotFoundError, None, "does not exist"),
-    (400, "KeyTooLongError", InvalidInputError, None, "too long"),
+    (404, "NoSuchBucket", NotFoundError, False, "bucket s3://.* does not exist"),
+    (404, "NoSuchKey", NotFoundError, False, "does not exist"),
+    (405, "MethodNotAllowed", NotFoundError, False, "does not exist"),
+    (400, "KeyTooLongError", InvalidInputError, False, "too long"),
 ]
 
 
@@ -80,7 +80,7 @@ def test_what_a_refusal_means(
     status: int,
     code: str,
     kind: type[T4Error],
-    retryable: bool | None,
+    retryable: bool,
     text: str,
 ) -> None:
     relay.rule = lambda _: s3_fault(status, code)
@@ -88,7 +88,7 @@ def test_what_a_refusal_means(
     with pytest.raises(kind, match=text) as caught:
         store.read(key)
 
-    assert getattr(caught.value, "retryable", None) is retryable
+    assert caught.value.retryable is retryable
     again = pickle.loads(pickle.dumps(caught.value))  # noqa: S301 - our own
     assert (type(again), str(again)) == (type(caught.value), str(caught.value))
 

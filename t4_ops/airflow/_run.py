@@ -1,4 +1,4 @@
-"""From a task instance to what the steps take, and from their errors to Airflow's."""
+"""From a task and its connection to what the steps take, and from their errors to Airflow's."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING
 
 from airflow.sdk import Context, conf
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
 
-from t4_ops.errors import InvalidInputError, StorageError, T4Error
-from t4_ops.operations import CodeLocation, JobRun, RunInfo, code_of, code_of_file
+from t4_ops import operations
+from t4_ops.errors import NotFoundError, StorageError, T4Error
 
-_FLAGS: Final = {"true": True, "false": False}
+if TYPE_CHECKING:
+    from t4_ops import Settings
+    from t4_ops.operations import CodeLocation, RunInfo
 
 
 def run_info(context: Context) -> RunInfo:
@@ -30,12 +32,12 @@ def run_info(context: Context) -> RunInfo:
     # Runs that an asset or the API started may have no logical date.
     moment = dag_run.logical_date or dag_run.run_after
     namespace = job_namespace()
-    parent = JobRun(
+    parent = operations.JobRun(
         run_id=_run_id(moment, namespace, ti.dag_id, dag_run.clear_number),
         job_namespace=namespace,
         job_name=ti.dag_id,
     )
-    return RunInfo(
+    return operations.RunInfo(
         run_id=_run_id(moment, namespace, ti.dag_id, ti.task_id, ti.try_number, ti.map_index),
         job_namespace=namespace,
         job_name=f"{ti.dag_id}.{ti.task_id}",
@@ -49,11 +51,28 @@ def run_info(context: Context) -> RunInfo:
     )
 
 
+def settings_for(t4_conn_id: str | None) -> Settings:
+    """Return the settings of a connection of type `t4`; None or empty text: those of the worker.
+
+    Raises:
+        NotFoundError: There is no such connection, or not the one it borrows from. (Airflow's own
+            exception would have the task tried again.)
+        InvalidInputError: The connection, or a setting of the worker, is not right.
+    """
+    # Here and not at the top: parsing a DAG needs no connection.
+    from t4_ops.airflow.hook import T4Hook
+
+    try:
+        return T4Hook(t4_conn_id or None).settings
+    except AirflowNotFoundException as exc:
+        raise NotFoundError(str(exc), key=t4_conn_id) from exc
+
+
 def _code(context: Context) -> CodeLocation | None:
     """Return where a task's function is, else the DAG's file."""
-    found = code_of(getattr(context.get("task"), "python_callable", None))
+    found = operations.code_of(getattr(context.get("task"), "python_callable", None))
     dag_file = getattr(context.get("dag"), "fileloc", None)
-    return found or (code_of_file(dag_file) if dag_file else None)
+    return found or (operations.code_of_file(dag_file) if dag_file else None)
 
 
 def job_namespace() -> str:
@@ -87,17 +106,3 @@ def airflow_errors() -> Iterator[None]:
         if isinstance(exc, StorageError) and exc.retryable:
             raise
         raise AirflowFailException(exc.message) from exc
-
-
-def flag(value: object, field: str) -> bool:
-    """Return a truth value that may have been rendered from a template.
-
-    Raises:
-        InvalidInputError: It is neither a bool nor the text of one. Any text is true to Python, so
-            `"False"` would come to mean true.
-    """
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, str) and value.strip().lower() in _FLAGS:
-        return _FLAGS[value.strip().lower()]
-    raise InvalidInputError(f"{field}={value!r} is no truth value: use true or false", key=field)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from airflow.sdk import Context, get_current_context
 from airflow.sdk.exceptions import (
@@ -20,7 +20,9 @@ from airflow.sdk.exceptions import (
 )
 
 from t4_ops.airflow._run import run_info
-from t4_ops.operations import RunInfo
+
+if TYPE_CHECKING:
+    from t4_ops.operations import RunInfo
 
 _NO_FAILURES: Final = (
     AirflowRescheduleException,

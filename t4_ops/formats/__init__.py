@@ -14,7 +14,7 @@ from t4_ops.formats.codec import (
     serialize,
 )
 from t4_ops.formats.compression import decompress
-from t4_ops.formats.handlers import register
+from t4_ops.formats.handlers import preferred_extension, register
 from t4_ops.formats.parquet_columns import ParquetColumn, parquet_columns
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "deserialize",
     "is_serializable",
     "parquet_columns",
+    "preferred_extension",
     "register",
     "serialize",
 ]

@@ -114,6 +114,21 @@ def is_serializable(obj: object) -> bool:
     )
 
 
+def preferred_extension(obj: object) -> str | None:
+    """The extension that objects of this type are written with where nobody says one.
+
+    Args:
+        obj: Any object.
+
+    Returns:
+        The preferred one of the first format that takes it; None if none does.
+    """
+    for handler in _with_plug_ins():
+        if handler.handles(obj):
+            return handler.extensions[0]
+    return None
+
+
 def _own() -> tuple[FormatHandler, ...]:
     return (*_registered, *_BUILT_IN)
 

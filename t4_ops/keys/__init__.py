@@ -1,5 +1,6 @@
 """The vocabulary: names, logical keys, physical keys, package URIs and references."""
 
+from t4_ops.keys.expected import NOW, Now
 from t4_ops.keys.identity import (
     Dataset,
     RegistryLike,
@@ -7,12 +8,14 @@ from t4_ops.keys.identity import (
     dataset_of,
     is_folder,
     normalize_registry,
+    package_of_asset,
 )
 from t4_ops.keys.names import (
     DEFAULT_LIMITS,
     RESERVED_COMPONENTS,
     Limits,
     are_legal,
+    is_package_name,
     is_reserved,
     is_top_hash,
     logical_key_problem,
@@ -29,9 +32,11 @@ from t4_ops.keys.uri import PackageUri
 
 __all__ = [
     "DEFAULT_LIMITS",
+    "NOW",
     "RESERVED_COMPONENTS",
     "Dataset",
     "Limits",
+    "Now",
     "PackageRef",
     "PackageUri",
     "PhysicalKey",
@@ -40,10 +45,12 @@ __all__ = [
     "asset_uri",
     "dataset_of",
     "is_folder",
+    "is_package_name",
     "is_reserved",
     "is_top_hash",
     "logical_key_problem",
     "normalize_registry",
+    "package_of_asset",
     "tree_order",
     "tree_orders",
     "validate_hash_prefix",

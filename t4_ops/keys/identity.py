@@ -79,3 +79,17 @@ def asset_uri(registry: str, name: str) -> str:
     and name put together.
     """
     return str(PhysicalKey.parse(normalize_registry(registry)).join(validate_name(name)))
+
+
+def package_of_asset(uri: str) -> tuple[str, str]:
+    """Return the registry and the name of the package whose identity this is.
+
+    Raises:
+        InvalidInputError: It is no package's identity.
+    """
+    registry, mark, name = uri.rpartition("/")
+    registry, slash, namespace = registry.rpartition("/")
+    is_url = registry.startswith(("s3://", "file:///"))
+    if not (mark and slash and is_url):
+        raise InvalidInputError(f"{uri!r} is no package: an asset is <registry>/ns/name", key=uri)
+    return normalize_registry(registry), validate_name(f"{namespace}/{name}")

@@ -60,13 +60,18 @@ class Limits:
 DEFAULT_LIMITS: Final = Limits()
 
 
+def is_package_name(text: str) -> bool:
+    """Return whether `text` is `namespace/name` of ASCII letters, digits, `_`, `-`."""
+    return _NAME.fullmatch(text) is not None
+
+
 def validate_name(name: object) -> str:
     """Return `name` if it is a package name: `namespace/name`, ASCII letters, digits, `_`, `-`.
 
     Raises:
         InvalidInputError: It is not.
     """
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not is_package_name(name):
         raise InvalidInputError(
             f"{name!r} is no package name: use 'namespace/name' of ASCII letters, digits, '_', '-'",
             key=str(name),

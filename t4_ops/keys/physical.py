@@ -61,6 +61,12 @@ class PhysicalKey:
             raise InvalidInputError(f"{url!r} has a fragment: write '#' in a key as %23", key=url)
         location, _, query = rest.partition("?")
         bucket, _, encoded = location.partition("/")
+        if "@" in bucket:
+            # Not shown: what is before it may be a password.
+            place = f"s3://{location.rpartition('@')[2]}"
+            raise InvalidInputError(
+                "an s3:// URL holds no user or password: give the bucket only", key=place
+            )
         if not _BUCKET.fullmatch(bucket):
             raise InvalidInputError(f"{url!r} names no bucket", key=url)
         name, _, version = query.partition("=")

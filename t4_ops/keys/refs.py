@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from t4_ops.errors import InvalidInputError
 from t4_ops.keys.identity import asset_uri, normalize_registry
@@ -26,6 +27,10 @@ class PackageRef:
     registry: str
     name: str
     top_hash: str
+
+    # Prefect makes a flow's parameters by pydantic, which would refuse a step's result for what it
+    # says besides.
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "ignore"}
 
     def __post_init__(self) -> None:
         """Check and normalise, so that a ref that exists is a ref that can be used."""

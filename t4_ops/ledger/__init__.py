@@ -17,6 +17,7 @@ from t4_ops.ledger.code import CodeLocation, code_of, code_of_file
 from t4_ops.ledger.column_lineage import ColumnLineageLike, parse_column_lineage
 from t4_ops.ledger.columns import Column, ColumnLineage, ColumnSource
 from t4_ops.ledger.current import current, enter, internal, leave, note_read
+from t4_ops.ledger.dataset_facets import input_dataset, plain_output_dataset
 from t4_ops.ledger.datasets import MAX_INPUTS, Input, InputLike, Output, parse_inputs
 from t4_ops.ledger.events import State
 from t4_ops.ledger.finding import Orchestrator, Outcome, Sender, outcome_of
@@ -58,6 +59,7 @@ __all__ = [
     "current",
     "enter",
     "event_ids_for",
+    "input_dataset",
     "internal",
     "leave",
     "merge_runs",
@@ -68,6 +70,7 @@ __all__ = [
     "outcome_of",
     "parse_column_lineage",
     "parse_inputs",
+    "plain_output_dataset",
     "read_event",
     "record",
     "repair",

@@ -81,6 +81,22 @@ def output_dataset(output: Output, secrets: Sequence[str]) -> Any:
     )
 
 
+def plain_output_dataset(item: Input, files: int | None, size_bytes: int | None) -> Any:
+    """Return a revision as an output, with no more than its version and its size."""
+    from openlineage.client.event_v2 import OutputDataset
+    from openlineage.client.facet_v2 import output_statistics_output_dataset
+
+    statistics = output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet(
+        size=size_bytes, fileCount=files, producer=producer()
+    )
+    return OutputDataset(
+        namespace=item.namespace,
+        name=item.name,
+        facets=_version_facets(item.version),
+        outputFacets={"outputStatistics": statistics},
+    )
+
+
 def _lifecycle_facet(*, is_new: bool) -> Any:
     from openlineage.client.facet_v2 import lifecycle_state_change_dataset as lifecycle
 

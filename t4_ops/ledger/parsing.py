@@ -117,6 +117,7 @@ def _run(document: Mapping[str, Any], facets: Mapping[str, Any]) -> RunInfo:
         engine=_text(engine.get("name")),
         engine_version=_text(engine.get("version")),
         code=_code(_table(job.get("facets"))),
+        deployment=_text(_table(facets.get(RUN_FACET)).get("deployment")),
     )
     return _at(run, _text(_table(facets.get("nominalTime")).get("nominalStartTime")))
 

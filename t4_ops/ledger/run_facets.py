@@ -33,7 +33,10 @@ def run_facets(
 
     facets: dict[str, Any] = {
         RUN_FACET: _facet_classes()[0](
-            attempt=run.attempt, omittedInputs=omitted_inputs or None, producer=producer()
+            attempt=run.attempt,
+            omittedInputs=omitted_inputs or None,
+            deployment=run.deployment,
+            producer=producer(),
         )
     }
     if run.parent is not None:
@@ -129,6 +132,7 @@ def _facet_classes() -> tuple[Any, Any]:
 
         attempt: int
         omittedInputs: int | None = None  # OpenLineage's facets are in camelCase
+        deployment: str | None = None
 
         @staticmethod
         def _get_schema() -> str:

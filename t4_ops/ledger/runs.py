@@ -61,6 +61,7 @@ class RunInfo(JobRun):
         engine: What runs it: `airflow`, `prefect`, `python`.
         engine_version: Its version.
         code: Where its code is.
+        deployment: What it was deployed as, in its engine's words: `flow/deployment` of Prefect.
     """
 
     parent: JobRun | None = None
@@ -70,6 +71,7 @@ class RunInfo(JobRun):
     engine: str | None = None
     engine_version: str | None = None
     code: CodeLocation | None = None
+    deployment: str | None = None
 
     def __post_init__(self) -> None:
         """Check and normalise.

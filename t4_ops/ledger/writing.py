@@ -170,7 +170,8 @@ def _destinations(
         return list(dict.fromkeys(output.ref.registry for output in outputs)), True
     if settings.lineage_registry:
         return [settings.lineage_registry], True
-    return list(dict.fromkeys(item.registry for item in inputs if item.registry)), False
+    read = dict.fromkeys(item.registry for item in inputs if item.registry)
+    return [registry for registry in read if registry not in settings.read_only], False
 
 
 def _put(store: Store, event_id: str, data: bytes, markers: Sequence[str], workers: int) -> bool:

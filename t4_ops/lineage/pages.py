@@ -186,6 +186,7 @@ def _run(run: GraphRun) -> dict[str, Any]:
         ("State", event.state),
         ("Time", event.event_time),
         ("Nominal time", info.nominal_time),
+        ("Deployment", info.deployment),
         ("Attempt", _count(info.attempt)),
         ("Part of", f"{parent.job_name} ({parent.run_id})" if parent else None),
         ("Root", f"{root.job_name} ({root.run_id})" if root and root != parent else None),

@@ -3,7 +3,14 @@
 from t4_ops.manifest.batches import are_in_order
 from t4_ops.manifest.canonical import MAX_META_DEPTH, canonical_json, plain_meta, stored_json
 from t4_ops.manifest.checks import VERSION, check_records
-from t4_ops.manifest.diff import Diff, diff_entries, diff_manifests
+from t4_ops.manifest.diff import (
+    Change,
+    Diff,
+    changed_entries,
+    changed_lines,
+    diff_entries,
+    diff_manifests,
+)
 from t4_ops.manifest.entry import USER_META, Directory, Entry
 from t4_ops.manifest.index_format import (
     MAGIC_BYTES as INDEX_MAGIC_BYTES,
@@ -31,6 +38,7 @@ __all__ = [
     "MAX_META_DEPTH",
     "USER_META",
     "VERSION",
+    "Change",
     "Changes",
     "Diff",
     "Directory",
@@ -47,6 +55,8 @@ __all__ = [
     "View",
     "are_in_order",
     "canonical_json",
+    "changed_entries",
+    "changed_lines",
     "check_records",
     "compose",
     "diff_entries",

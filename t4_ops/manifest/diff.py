@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from t4_ops.keys import tree_order
@@ -36,29 +37,62 @@ class Diff:
         return bool(self.added or self.modified or self.deleted)
 
 
+class Change(Enum):
+    """How a logical key differs between two packages."""
+
+    ADDED = "added"
+    MODIFIED = "modified"
+    DELETED = "deleted"
+
+
+Changes = Iterator[tuple[Change, str]]
+"""Differences as they are found, in tree order: memory does not grow with their number."""
+
+
 def diff_entries(old: Iterable[Entry], new: Iterable[Entry]) -> Diff:
     """Return what changed from `old` to `new`, both in tree order, in one pass over both.
 
     Places don't count: an entry that only moved to another physical key is unchanged.
     """
+    return _gathered(changed_entries(old, new))
+
+
+def diff_manifests(old: Manifest, new: Manifest) -> Diff:
+    """Return what changed from `old` to `new`; see `changed_lines`."""
+    return _gathered(changed_lines(old, new))
+
+
+def _gathered(changes: Changes) -> Diff:
     result = Diff([], [], [])
+    lists = {
+        Change.ADDED: result.added,
+        Change.MODIFIED: result.modified,
+        Change.DELETED: result.deleted,
+    }
+    for change, key in changes:
+        lists[change].append(key)
+    return result
+
+
+def changed_entries(old: Iterable[Entry], new: Iterable[Entry]) -> Changes:
+    """Yield how `new` differs from `old`, both in tree order."""
     olds, news = iter(old), iter(new)
     left, right = next(olds, None), next(news, None)
     while left is not None or right is not None:
-        side = _compare(left, right, result)
+        side, change = _compare(left, right)
+        if change is not None:
+            yield change
         if side <= 0:
             left = next(olds, None)
         if side >= 0:
             right = next(news, None)
-    return result
 
 
-def diff_manifests(old: Manifest, new: Manifest) -> Diff:
-    """Return what changed from `old` to `new`.
+def changed_lines(old: Manifest, new: Manifest) -> Changes:
+    """Yield how `new` differs from `old`.
 
     Lines of the same bytes are the same entry, so only the others are decoded.
     """
-    result = Diff([], [], [])
     olds, news = old.ordered_lines(), new.ordered_lines()
     one, other = next(olds, None), next(news, None)
     left: Entry | None = None
@@ -71,32 +105,30 @@ def diff_manifests(old: Manifest, new: Manifest) -> Diff:
             left = old.entry_of_line(*one)
         if right is None and other is not None:
             right = new.entry_of_line(*other)
-        side = _compare(left, right, result)
+        side, change = _compare(left, right)
+        if change is not None:
+            yield change
         if side <= 0:
             one, left = next(olds, None), None
         if side >= 0:
             other, right = next(news, None), None
-    return result
 
 
-def _compare(left: Entry | None, right: Entry | None, result: Diff) -> int:
-    """Note how two entries differ; return -1 to go on with the old one's successor, 1, or 0: both.
+def _compare(left: Entry | None, right: Entry | None) -> tuple[int, tuple[Change, str] | None]:
+    """Return which side to go on with (-1 the old one, 1 the new one, 0 both), and the difference.
 
     Args:
         left: An entry of the old package; None at its end.
         right: One of the new package; None at its end.
-        result: Where to note it.
     """
     if right is None or (left is not None and _before(left, right)):
         assert left is not None
-        result.deleted.append(left.logical_key)
-        return -1
+        return -1, (Change.DELETED, left.logical_key)
     if left is None or _before(right, left):
-        result.added.append(right.logical_key)
-        return 1
+        return 1, (Change.ADDED, right.logical_key)
     if not left.same_content(right):
-        result.modified.append(right.logical_key)
-    return 0
+        return 0, (Change.MODIFIED, right.logical_key)
+    return 0, None
 
 
 def _before(one: Entry, other: Entry) -> bool:

@@ -13,7 +13,7 @@ import tempfile
 from array import array
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from itertools import islice
+from itertools import accumulate, count, islice
 from typing import IO, Final, Self
 
 from t4_ops.checksums import Buffer
@@ -96,10 +96,10 @@ class Spool:
         """Add bytes."""
         # A piece of a reader is valid until the next one only.
         piece = bytes(data)
-        base, find, append = self._size_bytes, piece.find, self._starts.append
-        position = 0
-        while (position := find(b"\n", position) + 1) > 0:
-            append(base + position)
+        *ended, _ = piece.split(b"\n")
+        # Each line feed counts one more.
+        sizes = accumulate(map(len, ended))
+        self._starts.extend(map(operator.add, sizes, count(self._size_bytes + 1)))
         self._size_bytes += len(piece)
         if self._size_bytes <= self._memory_bytes:
             self._pieces.append(piece)

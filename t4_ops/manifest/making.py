@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from itertools import islice
+from typing import Any, Final, cast
 
 from t4_ops.keys import Limits, are_legal, logical_key_problem, tree_order
 from t4_ops.manifest.batches import HashedBlock, are_in_order
@@ -188,17 +189,19 @@ def _blocks_of(pieces: Iterable[Piece]) -> Iterator[HashedBlock]:
 
 def _alike(pieces: Iterable[Piece]) -> Iterator[Kept | list[Entry]]:
     """Yield lines that are kept, and the entries between them by some hundred."""
-    entries: list[Entry] = []
-    for piece in pieces:
-        if isinstance(piece, Kept):
-            if entries:
-                yield entries
-                entries = []
-            yield piece
+    rest = iter(pieces)
+    while batch := list(islice(rest, _BATCH)):
+        if Kept not in set(map(type, batch)):
+            yield cast("list[Entry]", batch)
             continue
-        entries.append(piece)
-        if len(entries) == _BATCH:
+        entries: list[Entry] = []
+        for piece in batch:
+            if isinstance(piece, Kept):
+                if entries:
+                    yield entries
+                    entries = []
+                yield piece
+            else:
+                entries.append(piece)
+        if entries:
             yield entries
-            entries = []
-    if entries:
-        yield entries

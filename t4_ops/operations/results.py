@@ -5,10 +5,10 @@ from __future__ import annotations
 import ast
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final, TypedDict
+from typing import Any, Final, NotRequired, TypedDict
 
 from t4_ops.errors import InvalidInputError
-from t4_ops.keys import PackageRef, PackageUri, RegistryLike, normalize_registry
+from t4_ops.keys import PackageRef, PackageUri, RegistryLike, is_folder, normalize_registry
 from t4_ops.ledger import (
     ColumnLineage,
     ColumnLineageLike,
@@ -17,6 +17,7 @@ from t4_ops.ledger import (
     parse_column_lineage,
     parse_inputs,
 )
+from t4_ops.operations.hosts import HOST, check_registry_is_here
 from t4_ops.package import open_registry
 from t4_ops.settings import Settings, load_settings
 
@@ -38,6 +39,9 @@ class StepResult(TypedDict):
         files: Number of entries.
         size_bytes: Their size.
         changed: False if the step found its work done.
+        host: The machine that ran the step; only where the registry is a local folder.
+        path: What of the revision a step read, where that was not all: a file, or a directory with
+            its `/`.
     """
 
     uri: str
@@ -48,16 +52,33 @@ class StepResult(TypedDict):
     files: int
     size_bytes: int
     changed: bool
+    host: NotRequired[str]
+    path: NotRequired[str]
 
 
 class InstallResult(StepResult):
     """A `StepResult` and where the files are.
 
     Attributes:
-        dest: Absolute path of the folder, on the machine that ran the step.
+        dest: Absolute path of the folder, on the machine `host`, which is always told here.
+        dest_stat: Its inode number and when it last changed, unix nanoseconds: they tell it from a
+            folder of the same path on another machine.
     """
 
     dest: str
+    dest_stat: list[int]
+
+
+class BrowseResult(StepResult):
+    """A `StepResult`; files and bytes are those of what was selected.
+
+    Attributes:
+        keys: The first of their logical keys, as many as were asked for; not there unless asked.
+        is_selected: True where a selector chose them; else not there.
+    """
+
+    keys: NotRequired[list[str]]
+    is_selected: NotRequired[bool]
 
 
 def as_given(package: PackageLike) -> PackageLike:
@@ -68,7 +89,7 @@ def as_given(package: PackageLike) -> PackageLike:
     """
     if not isinstance(package, str) or not package.lstrip().startswith("{"):
         return package
-    value = _literal(package)
+    value = literal(package)
     if not isinstance(value, Mapping):
         raise InvalidInputError(f"{package[:200]!r} is no step's result")
     return value
@@ -105,7 +126,7 @@ def columns_of(mapping: ColumnLineageLike | None) -> ColumnLineage:
 
 def _rendered(values: Any) -> Iterator[Any]:
     if isinstance(values, str) and values.lstrip().startswith(("{", "[", "(")):
-        values = _literal(values)
+        values = literal(values)
     if isinstance(values, list | tuple):
         for value in values:
             yield from _rendered(value)
@@ -135,23 +156,37 @@ def pinned(
 
     Raises:
         InvalidInputError: It is none of these, or names a tag other than `latest`.
-        NotFoundError: There is no such package or revision.
+        NotFoundError: There is no such package or revision, or only on another machine.
     """
     package = as_given(package)
     if isinstance(package, PackageRef):
         return package
     if isinstance(package, str):
-        package = _uri_of(package.strip(), settings, registry)
+        package = uri_of(package.strip(), settings, registry)
     if isinstance(package, PackageUri):
         return _resolved(package, settings)
     if isinstance(package, Mapping):
-        return PackageRef.from_dict(package)
+        return _given(package, settings)
     raise InvalidInputError(
         f"{package!r} names no package: give a step's result, a package URI or 'ns/name[@hash]'"
     )
 
 
-def _uri_of(text: str, settings: Settings, registry: RegistryLike | None) -> PackageUri:
+def _given(result: Mapping[str, Any], settings: Settings) -> PackageRef:
+    """Return the revision of a step's result, which may have been made on another machine."""
+    ref = PackageRef.from_dict(result)
+    if HOST in result and is_folder(ref.registry):
+        is_there = open_registry(ref.registry, settings).manifests.exists(ref.top_hash)
+        check_registry_is_here(result, ref, is_there=is_there)
+    return ref
+
+
+def uri_of(text: str, settings: Settings, registry: RegistryLike | None) -> PackageUri:
+    """Return the package URI that text is, or `ns/name[@hash]` stands for.
+
+    Raises:
+        InvalidInputError: It is neither.
+    """
     if PackageUri.is_uri(text):
         return PackageUri.parse(text)
     name, mark, top_hash = text.partition("@")
@@ -162,11 +197,14 @@ def _uri_of(text: str, settings: Settings, registry: RegistryLike | None) -> Pac
     )
 
 
-def _literal(text: str) -> Any:
+def literal(text: str) -> Any:
     """Return the value of a step's result, or of several, that was rendered as text.
 
     Templates give Python's form unless they are asked for native objects; JSON comes from
     command lines. Only literals are read.
+
+    Raises:
+        InvalidInputError: It is no literal.
     """
     try:
         return json.loads(text)
@@ -176,6 +214,21 @@ def _literal(text: str) -> Any:
         return ast.literal_eval(text.strip())
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as exc:
         raise InvalidInputError(f"{text[:200]!r} is no step's result") from exc
+
+
+def rendered(value: Any) -> Any:
+    """Return the mapping or list that a template has rendered as text; all else as it is.
+
+    A list is one of texts and mappings, as steps take them: `[1]` is a pattern of file names.
+    """
+    if not isinstance(value, str) or not value.lstrip().startswith(("{", "[", "(")):
+        return value
+    try:
+        found = literal(value)
+    except InvalidInputError:
+        return value
+    is_list = isinstance(found, list | tuple) and all(isinstance(x, str | Mapping) for x in found)
+    return found if is_list or isinstance(found, Mapping) else value
 
 
 def _resolved(uri: PackageUri, settings: Settings) -> PackageRef:

@@ -57,6 +57,11 @@ class PackageBase:
         package._contents.rebase(base)
         return package
 
+    @classmethod
+    def of_manifest(cls, manifest: Manifest, *, settings: Settings | None = None) -> Self:
+        """Return the package whose entries are those of a manifest, from no registry."""
+        return cls._of(manifest, settings or load_settings())
+
     def _view(self, prefix: str) -> Self:
         view = type(self)(settings=self._settings)
         view._contents = self._contents
@@ -90,6 +95,15 @@ class PackageBase:
         """The revision this object was browsed from or last published as."""
         return self._origin
 
+    def known_latest(self, registry: str, name: str) -> str | None:
+        """Return what this object takes `latest` to hold: what it was browsed from or published as.
+
+        Args:
+            registry: Normalised registry.
+            name: Package name.
+        """
+        return self._known.get((registry, name))
+
     @property
     def verified(self) -> Verified | None:
         """How the manifest that this package was read from was proved.
@@ -106,7 +120,8 @@ class PackageBase:
     def check(self) -> Self:
         """Read the manifest below this package as a whole, prove it, and return self.
 
-        It does nothing where that was done already; see `verified`.
+        So are entries that were taken from other packages. It does nothing where that was done
+        already; see `verified`.
 
         Raises:
             NotFoundError: The manifest is gone.
@@ -114,6 +129,7 @@ class PackageBase:
         """
         if self._contents.base is not None:
             self._contents.base.whole()
+        self._contents.prove()
         return self
 
     # Metadata

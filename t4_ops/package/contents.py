@@ -6,7 +6,7 @@ A package of a million entries that changes in ten costs ten objects, not a mill
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
@@ -177,12 +177,12 @@ class Contents(Overlay):
 
     # Changing
 
-    def fill(self, entry: Entry) -> None:
-        """Put an entry that only became more complete since it was read: size and hash."""
-        if entry.logical_key in self._edits:
-            self._edits.put(entry)
-        else:
-            self.set(entry)
+    def fill(self, entries: Sequence[Entry]) -> None:
+        """Put entries that only became more complete since they were read: size and hash."""
+        for entry in entries:
+            if entry.logical_key not in self._edits:
+                self.set(entry)
+        self._edits.replace(entries)
 
     def set(self, entry: Entry) -> None:
         """Put an entry at its logical key.

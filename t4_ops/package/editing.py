@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import Any, Literal, Self
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal, Self, get_args
 
 from t4_ops.errors import InvalidInputError, NotFoundError
-from t4_ops.keys import PhysicalKey
+from t4_ops.keys import PackageRef, PhysicalKey
 from t4_ops.manifest import USER_META, Entry, plain_meta
 from t4_ops.package.base import PackageBase
 from t4_ops.package.entry import PackageEntry
@@ -18,7 +18,7 @@ from t4_ops.package.sources import (
     entry_of_url,
 )
 
-UpdatePolicy = Literal["incoming", "existing"]
+UpdatePolicy = Literal["incoming", "existing", "refuse"]
 
 
 class EditablePackage(PackageBase):
@@ -95,16 +95,17 @@ class EditablePackage(PackageBase):
                 the meaning of a `.gitignore`; links that leave it are refused.
             meta: Metadata of the directory; None keeps what it has.
             update_policy: Whether new entries replace those already there (`incoming`) or not
-                (`existing`).
+                (`existing`), or may not meet any (`refuse`).
             unversioned: Don't pin S3 versions.
 
         Raises:
             NotFoundError: There is no such folder, or nothing below the prefix.
-            InvalidInputError: A file's name is no legal key, or a link leaves the folder.
+            InvalidInputError: A file's name is no legal key, or a link leaves the folder; with
+                `refuse` also: an entry is there already.
         """
-        if update_policy not in ("incoming", "existing"):
+        if update_policy not in get_args(UpdatePolicy):
             raise InvalidInputError(
-                f"update_policy {update_policy!r}: use 'incoming' or 'existing'"
+                f"update_policy {update_policy!r}: use one of {get_args(UpdatePolicy)}"
             )
         relative = self._key(lkey)[len(self._prefix) :].strip("/")
         relative = "" if relative == "." else relative
@@ -117,6 +118,8 @@ class EditablePackage(PackageBase):
             entries = entries_of_prefix(prefix, source, self._settings, unversioned=unversioned)
         if update_policy == "existing":
             entries = (e for e in entries if self._contents.get(e.logical_key) is None)
+        elif update_policy == "refuse":
+            entries = self._unmet(entries)
         self._contents.set_all(entries)
         if source.is_local:
             self._contents.roots.add(os.path.realpath(source.path))
@@ -128,10 +131,32 @@ class EditablePackage(PackageBase):
             self._contents.header.setdefault(USER_META, None)
         return self
 
+    def _unmet(self, entries: Iterable[Entry]) -> Iterator[Entry]:
+        # Looked at before any is set: entries of one folder don't meet each other.
+        wanted = list(entries)
+        for entry in wanted:
+            if self._contents.get(entry.logical_key) is not None:
+                raise InvalidInputError(
+                    f"{entry.logical_key!r} is in the package already, from another source: put"
+                    " each below a directory of its own",
+                    key=entry.logical_key,
+                )
+        return iter(wanted)
+
     @property
     def sources(self) -> list[str]:
         """URLs of the folders, prefixes and objects that entries were set from, in order."""
         return self._contents.sources(self._prefix)
+
+    @property
+    def revisions(self) -> dict[PackageRef, tuple[str, ...]]:
+        """Revisions that entries were taken from, each with the keys there; none means all."""
+        return self._contents.revisions(self._prefix)
+
+    @property
+    def roots(self) -> list[str]:
+        """Real paths of the local folders that were scanned: below them no link is followed."""
+        return sorted(self._contents.roots)
 
     def delete(self, logical_key: str) -> Self:
         """Remove an entry, or a directory with all below it, and return self.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -21,6 +21,8 @@ class Edits:
         self._entries: dict[str, Entry] = {}
         # None when it has to be made anew.
         self._order: list[str] | None = []
+        # Whether the entries themselves were put in that order, as those of a scanned folder are.
+        self._is_sorted = True
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -51,6 +53,10 @@ class Edits:
         if self._order is not None:
             self._order.extend(orders)
 
+    def replace(self, entries: Iterable[Entry]) -> None:
+        """Put entries at keys that have one."""
+        self._entries.update([(entry.logical_key, entry) for entry in entries])
+
     def drop(self, key: str) -> bool:
         """Remove the entry at a logical key; return whether there was one."""
         if self._entries.pop(key, None) is None:
@@ -74,21 +80,29 @@ class Edits:
 
     def still_at(self, orders: list[str]) -> Iterator[Entry]:
         """Yield the entries at the keys with these tree orders that were not removed since."""
-        for order in orders:
-            entry = self._entries.get(order.replace("\0", "/"))
-            if entry is not None:
-                yield entry
+        return self._held([order.replace("\0", "/") for order in orders])
+
+    def entries(self, prefix: str = "") -> Iterator[Entry]:
+        """Yield the entries below a prefix in tree order, but for those removed in a walk."""
+        if self._is_sorted and not prefix:
+            return self._held(list(self._entries))
+        return self.still_at(self.orders(prefix))
+
+    def _held(self, keys: list[str]) -> Iterator[Entry]:
+        return filter(None, map(self._entries.get, keys))
 
     def _add_order(self, order: str) -> None:
         """Keep the order; one key out of order among many has it made anew later."""
         if self._order is None:
-            return
-        if not self._order or self._order[-1] < order:
+            self._is_sorted = False
+        elif not self._order or self._order[-1] < order:
             self._order.append(order)
-        elif len(self._order) < _INSERT_MAX:
-            insort(self._order, order)
         else:
-            self._order = None
+            self._is_sorted = False
+            if len(self._order) < _INSERT_MAX:
+                insort(self._order, order)
+            else:
+                self._order = None
 
 
 def ancestors(key: str) -> tuple[str, ...]:

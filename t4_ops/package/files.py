@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from typing import Self
 
@@ -11,10 +13,10 @@ from t4_ops.ledger import Column
 from t4_ops.package.editing import EditablePackage
 from t4_ops.package.entry import local_path
 from t4_ops.package.hashing import hash_missing
-from t4_ops.package.installing import fetch_entries, install_targets, mismatched
+from t4_ops.package.installing import extra_files, fetch_entries, install_targets, mismatched
 from t4_ops.package.recording import note_contents_read
 from t4_ops.package.table_columns import table_columns
-from t4_ops.transfer import Opener, open_cache, progress
+from t4_ops.transfer import Opener, Target, open_cache, progress
 
 
 class PackageFiles(EditablePackage):
@@ -59,11 +61,54 @@ class PackageFiles(EditablePackage):
             FormatError: An entry's hash is of an unknown type.
             InvalidInputError: An entry has no hash yet, or `src` is no local folder.
         """
-        folder = local_path(src)
-        targets = install_targets(self._contents, self._prefix.rstrip("/") or None)
-        wrong = mismatched(targets, folder, self._settings, extra_files_ok=extra_files_ok)
-        with closing(wrong):
+        with closing(self.mismatched_files(src, extra_files_ok=extra_files_ok)) as wrong:
             return next(wrong, None) is None
+
+    def mismatched_files(
+        self,
+        src: str | os.PathLike[str],
+        path: str | None = None,
+        *,
+        extra_files_ok: bool = False,
+        stop: threading.Event | None = None,
+    ) -> Generator[str]:
+        """Return the paths below a folder that are not as this package, or a part of it, has them.
+
+        They come one by one; who closes the iterator early has the rest not read.
+
+        Args:
+            src: The folder.
+            path: Only this file, or what lies below this directory, as `install` brings it.
+            extra_files_ok: Whether other files may be there too.
+            stop: Set from another thread to give up.
+
+        Raises:
+            FormatError: An entry's hash is of an unknown type.
+            InvalidInputError: An entry has no hash yet, or `src` is no local folder.
+            NotFoundError: There is no such folder, or nothing at the path.
+        """
+        folder = local_path(src)
+        targets = self._targets(path)
+        return mismatched(targets, folder, self._settings, extra_files_ok=extra_files_ok, stop=stop)
+
+    def extra_files(self, src: str | os.PathLike[str], path: str | None = None) -> Iterator[str]:
+        """Return the paths below a folder that are none of this package, or of a part of it.
+
+        No file is read. Where there is no folder, there are none.
+
+        Args:
+            src: The folder.
+            path: Only this file, or what lies below this directory, as `install` brings it.
+
+        Raises:
+            InvalidInputError: `src` is no local folder.
+            NotFoundError: There is nothing at the path.
+        """
+        return extra_files(self._targets(path), local_path(src))
+
+    def _targets(self, path: str | None) -> list[Target]:
+        inner = self._prefix + path if path else self._prefix
+        return install_targets(self._contents, inner.rstrip("/") or None)
 
     def table_columns(self) -> tuple[Column, ...]:
         """Return the columns of the table in the package, as far as they are cheap to know.

@@ -33,12 +33,14 @@ class Installation(Generic[Found]):
     Attributes:
         package: The package.
         folder: Absolute path of the folder.
-        written_files: Files that were not there already.
+        files: Files of what was installed.
+        written_files: Those that were not there already.
         path: What was installed of it, a directory with its `/`; None: all of it.
     """
 
     package: Found
     folder: str
+    files: int
     written_files: int
     path: str | None = None
 
@@ -144,7 +146,7 @@ class FoundPackage(PackageFiles):
         read = read_path(package._contents, path)
         note_read(package._origin, settings, paths=() if read is None else (read,))
         package._note_install()
-        return Installation(package, folder, written, read)
+        return Installation(package, folder, len(targets), written, read)
 
     @classmethod
     def load(cls, readable_file: IO[bytes], *, settings: Settings | None = None) -> Self:
@@ -193,8 +195,9 @@ class FoundPackage(PackageFiles):
         """Note in the local registry what was installed, if its manifest was proved."""
         manifest = self._contents.frozen() if self.verified == "top_hash" else None
         if manifest is not None and self._origin is not None:
-            local = open_registry(self._settings.local_registry, self._settings)
-            note_install(manifest, self._origin, local)
+            url = self._settings.local_registry
+            if url not in self._settings.read_only:
+                note_install(manifest, self._origin, open_registry(url, self._settings))
 
     def _know(self, registry: str, name: str, top_hash: str) -> None:
         self._known[registry, name] = top_hash

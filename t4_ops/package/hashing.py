@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import threading
+from itertools import islice
+from typing import Final
 
 from t4_ops.package.contents import Contents
 from t4_ops.settings import Settings
 from t4_ops.transfer import Opener, Progress, hash_entries
+
+# So many entries get their hashes together.
+_FILL_BATCH: Final = 500
 
 
 def hash_missing(
@@ -25,5 +30,6 @@ def hash_missing(
     """
     missing = [e for e in contents.entries(prefix) if e.hash is None or e.size_bytes is None]
     bar.grow(sum(entry.size_bytes or 0 for entry in missing))
-    for entry in hash_entries(missing, opener, bar, workers=settings.workers, stop=stop):
-        contents.fill(entry)
+    hashed = hash_entries(missing, opener, bar, workers=settings.workers, stop=stop)
+    while batch := list(islice(hashed, _FILL_BATCH)):
+        contents.fill(batch)

@@ -102,7 +102,12 @@ def note_install(manifest: Manifest, source: PackageRef, local: Registry) -> Non
 
 
 def mismatched(
-    targets: Iterable[Target], folder: str, settings: Settings, *, extra_files_ok: bool
+    targets: Iterable[Target],
+    folder: str,
+    settings: Settings,
+    *,
+    extra_files_ok: bool,
+    stop: threading.Event | None = None,
 ) -> Generator[str]:
     """Yield the paths in which a folder and a package differ; closed early, it reads no more.
 
@@ -115,13 +120,18 @@ def mismatched(
         raise NotFoundError(f"{folder!r} is no folder: check the path", key=folder)
     if not extra_files_ok:
         # First, because names cost less than bytes.
-        known = {target.path for target in wanted}
-        yield from (path for path in _files_below(folder) if path not in known)
+        yield from extra_files(wanted, folder)
     with (
         Tree(folder) as tree,
-        closing(mismatches(wanted, tree, workers=settings.workers)) as wrong,
+        closing(mismatches(wanted, tree, workers=settings.workers, stop=stop)) as wrong,
     ):
         yield from wrong
+
+
+def extra_files(targets: Iterable[Target], folder: str) -> Iterator[str]:
+    """Yield the paths in a folder that are none of a package; none where there is no folder."""
+    known = {target.path for target in targets}
+    return (path for path in _files_below(folder) if path not in known)
 
 
 def _files_below(folder: str) -> Iterator[str]:

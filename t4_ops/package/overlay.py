@@ -84,14 +84,12 @@ class Overlay:
         Entries may be set and deleted meanwhile, as when metadata is set in a walk: each entry that
         was there from the beginning to the end comes once.
         """
-        orders = self._edits.orders(prefix)
         if self._base is None or (not prefix and self._covers_base(self._base)):
             # What is set meanwhile was not there from the beginning.
-            yield from self._edits.still_at(orders)
-        elif self.is_plain():
-            yield from self._plain_entries(self._base, prefix)
-        else:
-            yield from self._merged_entries(self._base, prefix, orders)
+            return self._edits.entries(prefix)
+        if self.is_plain():
+            return self._plain_entries(self._base, prefix)
+        return self._merged_entries(self._base, prefix, self._edits.orders(prefix))
 
     def _plain_entries(self, base: View, prefix: str) -> Iterator[Entry]:
         for entry in base.entries(prefix):

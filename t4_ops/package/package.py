@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 from t4_ops.errors import InvalidInputError
-from t4_ops.keys import PackageRef, RegistryLike, normalize_registry, validate_name
+from t4_ops.keys import NOW, PackageRef, RegistryLike, normalize_registry, validate_name
 from t4_ops.package.destinations import Destination
 from t4_ops.package.entry import PackageEntry
 from t4_ops.package.finding import FoundPackage
-from t4_ops.package.publishing import NOW, Expected, Publication, Publisher
+from t4_ops.package.publishing import Expected, Publication, Publisher
 from t4_ops.package.recording import (
     Origins,
     note_publication,

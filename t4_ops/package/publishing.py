@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any
 
 from t4_ops.errors import (
     ConflictError,
@@ -15,13 +15,14 @@ from t4_ops.errors import (
     InvalidInputError,
     NotFoundError,
 )
-from t4_ops.keys import PhysicalKey, is_folder, validate_name
+from t4_ops.keys import Now, PhysicalKey, is_folder, validate_name
 from t4_ops.manifest import Entry, Manifest, check_records
 from t4_ops.package.contents import Contents
 from t4_ops.package.destinations import Destination, key_function
 from t4_ops.package.hashing import hash_missing
 from t4_ops.package.jobs import Job
 from t4_ops.package.merging import OwnChanges
+from t4_ops.package.placing import must_move_on_build
 from t4_ops.package.planning import Planner
 from t4_ops.registry import Anything, Published, Registry, rounds
 from t4_ops.settings import Settings
@@ -41,13 +42,6 @@ from t4_ops.transfer import (
 
 _log = logging.getLogger(__name__)
 
-
-class Now:
-    """The type of `NOW`."""
-
-
-NOW: Final = Now()
-"""As `expected`: what `latest` holds when the call begins."""
 
 Expected = str | None | Anything | Now
 """What `latest` must hold: a top hash; None, no such package; ANYTHING; or NOW."""
@@ -130,12 +124,7 @@ class Publisher:
         _check_retries(retry_conflicts, expected)
         self._contents.prove()
         settled = self._settled(expected)
-        to_bucket = not is_folder(self.registry.url)
-
-        def must_move(entry: Entry) -> bool:
-            url = entry.physical_key
-            return url.startswith(OBJECT_SCHEME) or (to_bucket and url.startswith("file:"))
-
+        must_move = must_move_on_build(self.registry.url)
         with progress(f"building {self._name}", shown=self._settings.progress) as bar:
             self._hash_missing(bar)
             job = Job(must_move, lambda _: None, bar, is_pinned=False)

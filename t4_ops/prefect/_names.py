@@ -10,6 +10,7 @@ from t4_ops.keys import PackageRef, PackageUri, validate_name
 
 # As in git: enough digits to tell revisions of one package apart by eye.
 _SHORT_HASH: Final = 8
+_ARGUMENTS: Final = ("package", "to", "other", "equals")
 _NAME_MAX_CHARS: Final = 200
 
 
@@ -28,12 +29,17 @@ class RunNamer:
     def __call__(self, parameters: dict[str, Any]) -> str:
         """Return the name; whatever the parameters are, there is one."""
         try:
-            name, top_hash = _named(parameters.get("package"))
+            name, top_hash = _named(_package_in(parameters))
             name = validate_name(parameters.get("name") or name)[:_NAME_MAX_CHARS]
         except Exception:  # noqa: BLE001 (the step itself says what is wrong with a parameter)
             return self.verb
         mark = f"@{top_hash[:_SHORT_HASH]}" if top_hash.isalnum() else ""
         return f"{self.verb}-{name}{mark}"
+
+
+def _package_in(parameters: dict[str, Any]) -> object:
+    """Return the argument that names the revision: tasks call it by what it is to them."""
+    return next((parameters[name] for name in _ARGUMENTS if name in parameters), None)
 
 
 def _named(package: object) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""The flow runs above a flow run, which only Prefect's server knows."""
+"""What is above a flow run, which only Prefect's server knows: flow runs, and its deployment."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from prefect.client.orchestration import get_client
 
-from t4_ops.operations import JobRun
+from t4_ops import operations
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from prefect.client.schemas.objects import FlowRun
+
+    from t4_ops.operations import JobRun
 
 NAMESPACE: Final = "prefect"
 """OpenLineage namespace of the jobs."""
@@ -25,7 +27,7 @@ _SILENCE_S: Final = 300.0
 _MAX_FAILURES: Final = 1000
 _log = logging.getLogger("t4_ops.prefect")
 
-Above: TypeAlias = tuple[JobRun | None, JobRun | None]
+Above: TypeAlias = "tuple[JobRun | None, JobRun | None]"
 
 
 class _Asked:
@@ -62,6 +64,23 @@ def parent_and_root(flow_run: FlowRun) -> Above:
     return _asked.above(flow_run.parent_task_run_id)
 
 
+def deployment_of(flow_run: FlowRun) -> str | None:
+    """Return the deployment that a flow run is of, as `flow/deployment`; None: it is of none."""
+    return None if flow_run.deployment_id is None else _deployment(flow_run.deployment_id)
+
+
+@lru_cache(maxsize=256)
+def _deployment(deployment_id: UUID) -> str:
+    """Return its name; where the server does not tell its id, which is then not asked again."""
+    try:
+        with get_client(sync_client=True) as client:
+            found = client.read_deployment(deployment_id)
+            return f"{client.read_flow(found.flow_id).name}/{found.name}"
+    except Exception as exc:  # noqa: BLE001 (whatever the client raises: the run goes on)
+        _log.warning("the name of the deployment %s is not known: %s", deployment_id, exc)
+        return str(deployment_id)
+
+
 @lru_cache(maxsize=256)
 def _above(task_run_id: UUID) -> Above:
     found: list[JobRun] = []
@@ -73,7 +92,9 @@ def _above(task_run_id: UUID) -> Above:
                 break
             flow_run = client.read_flow_run(flow_run_id)
             name = client.read_flow(flow_run.flow_id).name
-            found.append(JobRun(run_id=str(flow_run.id), job_namespace=NAMESPACE, job_name=name))
+            found.append(
+                operations.JobRun(run_id=str(flow_run.id), job_namespace=NAMESPACE, job_name=name)
+            )
             above = flow_run.parent_task_run_id
     if not found:
         return None, None

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import random
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import prefect
 from prefect.context import FlowRunContext, TaskRunContext
-from prefect.logging import get_run_logger
 
+from t4_ops import operations
 from t4_ops.errors import StorageError
-from t4_ops.operations import CodeLocation, JobRun, RunInfo, code_of
-from t4_ops.prefect._parents import NAMESPACE, parent_and_root
+from t4_ops.prefect._parents import NAMESPACE, deployment_of, parent_and_root
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -22,15 +19,11 @@ if TYPE_CHECKING:
     from prefect import Task
     from prefect.client.schemas.objects import FlowRun, State, TaskRun
 
-    from t4_ops.operations import StepResult
-
+    from t4_ops.operations import CodeLocation, RunInfo
 ENGINE: Final = "prefect"
 # Long enough for a server that restarts; the storage itself retries short faults.
 _DELAYS_S: Final = (2.0, 10.0)
 _JITTER: Final = 0.5
-
-_log = logging.getLogger("t4_ops.prefect")
-_ResultT = TypeVar("_ResultT", bound="StepResult")
 
 
 def run_info() -> RunInfo | None:
@@ -38,19 +31,24 @@ def run_info() -> RunInfo | None:
     flow_context, task_context = FlowRunContext.get(), TaskRunContext.get()
     flow = flow_context.flow if flow_context else None
     flow_run = flow_context.flow_run if flow_context else None
-    flow_code = code_of(flow.fn) if flow else None
+    flow_code = operations.code_of(flow.fn) if flow else None
     if task_context is None:
         if flow is None or flow_run is None:
             return None
         above, root = parent_and_root(flow_run)
-        return replace(_run_info(flow_run, flow.name, flow_code), parent=above, root=root)
+        return replace(
+            _run_info(flow_run, flow.name, flow_code),
+            parent=above,
+            root=root,
+            deployment=deployment_of(flow_run),
+        )
     run, name, function = task_context.task_run, task_context.task.name, task_context.task.fn
     # Of our own tasks the flow tells more: it says what they are for.
     is_ours = str(getattr(function, "__module__", "")).startswith("t4_ops.")
-    code = flow_code if is_ours and flow_code else code_of(function)
+    code = flow_code if is_ours and flow_code else operations.code_of(function)
     if flow is None or flow_run is None:
         return _run_info(run, name, code)
-    parent = JobRun(run_id=str(flow_run.id), job_namespace=NAMESPACE, job_name=flow.name)
+    parent = operations.JobRun(run_id=str(flow_run.id), job_namespace=NAMESPACE, job_name=flow.name)
     above, root = parent_and_root(flow_run)
     if above is None and flow_run.parent_task_run_id is None:
         root = parent
@@ -58,6 +56,7 @@ def run_info() -> RunInfo | None:
         _run_info(run, f"{flow.name}.{name}", code, flow_run.expected_start_time),
         parent=parent,
         root=root,
+        deployment=deployment_of(flow_run),
     )
 
 
@@ -68,7 +67,7 @@ def _run_info(
     nominal_time: datetime | None = None,
 ) -> RunInfo:
     nominal_time = nominal_time or run.expected_start_time
-    return RunInfo(
+    return operations.RunInfo(
         run_id=str(run.id),
         job_namespace=NAMESPACE,
         job_name=job_name,
@@ -98,18 +97,3 @@ def retry_delays_s(retries: int) -> list[float]:
     """
     waits = [_DELAYS_S[min(number, len(_DELAYS_S) - 1)] for number in range(retries)]
     return [wait * random.uniform(1 - _JITTER, 1 + _JITTER) for wait in waits]
-
-
-def finished(what: str, result: _ResultT) -> _ResultT:
-    """Log a step's end, in the run's own log if there is a run, and return its result.
-
-    The result is a copy down to its texts: Prefect tells by the identity of a task's result and of
-    what is in it which task a later argument came from, and the core hands texts on.
-    """
-    in_run = TaskRunContext.get() is not None or FlowRunContext.get() is not None
-    log = get_run_logger() if in_run else _log
-    # A browse has nothing to change, so there is nothing to say about it.
-    note = "" if result["changed"] or what == "browsed" else ", all there already"
-    counts = f"{result['files']} files, {result['size_bytes']} bytes"
-    log.info("%s %s: %s%s", what, result["uri"], counts, note)
-    return cast("_ResultT", json.loads(json.dumps(result)))

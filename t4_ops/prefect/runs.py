@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from prefect.exceptions import Abort, Pause, TerminationSignal
 
-from t4_ops.operations import RunInfo
 from t4_ops.prefect._runs import run_info
+
+if TYPE_CHECKING:
+    from t4_ops.operations import RunInfo
 
 
 class PrefectRuns:

@@ -11,13 +11,13 @@ Layout (quilt3's version 1), below the root of a folder or bucket:
 """
 
 from t4_ops.keys import Limits
-from t4_ops.registry.common import rounds
+from t4_ops.registry.common import NAMED, rounds
 from t4_ops.registry.manifests import Manifests
 from t4_ops.registry.pointer import ANYTHING, Anything, Pointer, Published
 from t4_ops.registry.pointers import Pointers
 from t4_ops.storage import Store
 
-__all__ = ["ANYTHING", "Anything", "Pointer", "Published", "Registry", "rounds"]
+__all__ = ["ANYTHING", "NAMED", "Anything", "Pointer", "Published", "Registry", "rounds"]
 
 
 class Registry:

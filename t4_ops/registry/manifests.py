@@ -43,6 +43,16 @@ class Manifests:
         has_parent = is_folder(self.url) and ".." in physical_key.lower().replace("%2e", ".")
         return not has_parent or str(PhysicalKey.parse(physical_key)).startswith(root)
 
+    def exists(self, top_hash: str) -> bool:
+        """Return whether the registry has something stored as a top hash; it is not read."""
+        try:
+            patiently(lambda: self._store.head(PACKAGES + validate_top_hash(top_hash)))
+        except NoStoreError:
+            raise
+        except NotFoundError:
+            return False
+        return True
+
     def get(self, top_hash: str) -> Manifest:
         """Return the manifest of a top hash, proved to be it.
 

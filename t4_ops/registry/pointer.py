@@ -24,11 +24,13 @@ class Pointer:
         name: The pointer's own name: `latest`, or unix seconds.
         top_hash: The revision it points at.
         etag: The token to move it with.
+        mtime_s: When it was written, by the storage's clock, seconds since the epoch.
     """
 
     name: str
     top_hash: str
     etag: str | None = None
+    mtime_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,7 @@ def parse_pointer(url: str, name: str, pointer: str, content: Content) -> Pointe
         raise FormatError(
             f"{url}: pointer {key} holds {text[:80]!r}, not a top hash: {_advice(pointer)}", key=key
         )
-    return Pointer(pointer, text, content.info.etag)
+    return Pointer(pointer, text, content.info.etag, content.info.mtime_s)
 
 
 def _advice(pointer: str) -> str:

@@ -7,7 +7,7 @@ registry that reads as before, whoever dies after has published.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from t4_ops.errors import InvalidInputError, NotFoundError
 from t4_ops.keys import is_top_hash, validate_hash_prefix, validate_name, validate_top_hash
@@ -15,7 +15,7 @@ from t4_ops.registry.common import LATEST, NAMED, patiently
 from t4_ops.registry.latest import Latest, Swap
 from t4_ops.registry.pointer import Anything, Pointer, Published, conflict, is_expected
 from t4_ops.registry.revisions import Claim, Revisions
-from t4_ops.storage import Store
+from t4_ops.storage import ObjectInfo, Store
 
 _log = logging.getLogger(__name__)
 
@@ -100,6 +100,22 @@ class Pointers:
         latest = [pointer for pointer in names if pointer == LATEST]
         return self._revisions.read_all(name, [*_oldest_first(names), *latest], strict=latest)
 
+    def listed(self, name: str, after: str = "") -> list[ObjectInfo]:
+        """Return what a listing says of a package's revision pointers, oldest first, unread.
+
+        Args:
+            name: Package name.
+            after: Only pointers whose names sort after this one.
+
+        Returns:
+            Their facts; `key` is the pointer's own name. Empty where there is no such package.
+        """
+        return patiently(lambda: list(self._revisions.listed(name, after)))
+
+    def read_all(self, name: str, pointers: Iterable[str]) -> list[Pointer]:
+        """Return the pointers of these names; one that is damaged or gone hides no other."""
+        return self._revisions.read_all(name, pointers)
+
     def _names(self, name: str) -> list[str]:
         names = patiently(lambda: list(self._revisions.names(name)))
         if not names:
@@ -115,17 +131,22 @@ class Pointers:
         """
         return self._revisions.newest_first(name, damaged)
 
-    def packages(self) -> list[str]:
-        """Return the names of all packages, sorted; stray objects are passed over."""
+    def packages(self, prefix: str = "") -> list[str]:
+        """Return the names of all packages, sorted; stray objects are passed over.
+
+        Args:
+            prefix: What names begin with; with a `/` in it only that namespace is listed.
+        """
         found = []
-        for namespace in self._folders(NAMED):
+        own, slash, _ = prefix.partition("/")
+        for namespace in [f"{NAMED}{own}/"] if slash else self._folders(NAMED):
             for folder in self._folders(namespace):
                 name = folder[len(NAMED) : -1]
                 try:
                     found.append(validate_name(name))
                 except InvalidInputError:
                     _log.warning("%s: %s is no package name, passed over", self.url, folder)
-        return sorted(found)
+        return sorted(name for name in found if name.startswith(prefix))
 
     def _folders(self, prefix: str) -> tuple[str, ...]:
         return patiently(lambda: self._store.list_folder(prefix)).folders
@@ -197,13 +218,24 @@ class Pointers:
             )
         return self._latest.swap(Swap(self.url, name, target, expected), may_be_damaged=True)
 
-    def delete(self, name: str, top_hash: str | None = None) -> None:
+    def delete(
+        self,
+        name: str,
+        top_hash: str | None = None,
+        *,
+        is_readable: Callable[[str], bool] = lambda _: True,
+    ) -> None:
         """Remove a package's pointers, or those of one revision; manifests and objects stay.
 
         When `latest` points at the removed revision it moves to the newest that is left first.
 
+        Args:
+            name: Package name.
+            top_hash: The revision; None: all.
+            is_readable: Whether `latest` may move to a revision: one whose manifest is there.
+
         Raises:
-            NotFoundError: There is no such package or revision.
+            NotFoundError: There is no such package or revision, or none that `latest` may move to.
             ConflictError: `latest` moved meanwhile; nothing was removed.
         """
         if top_hash is None:
@@ -217,10 +249,39 @@ class Pointers:
         if not doomed and not points_there:
             raise NotFoundError(f"{self.url}: {top_hash} is no revision of {name!r}", key=top_hash)
         if current is not None and points_there:
-            left = [p for p in pointers if p not in doomed]
-            self._latest.leave(name, current, left[-1].top_hash if left else None)
+            left = [p.top_hash for p in reversed(pointers) if p not in doomed]
+            successor = next(filter(is_readable, left), None)
+            if left and successor is None:
+                raise NotFoundError(
+                    f"{self.url}: of {name!r} no other revision has its manifest, so `latest` would"
+                    " lead nowhere: push one, or delete the package",
+                    key=name,
+                )
+            self._latest.leave(name, current, successor)
         for pointer in doomed:
             self._revisions.remove(name, pointer.name)
+
+    def unpublish(self, name: str, top_hash: str) -> None:
+        """Take back the first publication of a package: `latest` goes away, and with it the name.
+
+        `latest` moves nowhere else. An older pointer is of a writer who died before he moved it,
+        and stays as it is.
+
+        Raises:
+            ConflictError: `latest` holds something else, or a newer revision is listed, which may
+                be on its way or was rolled back; nothing was removed.
+        """
+        pointers = self.read_all(name, [info.key for info in self.listed(name)])
+        current = self._latest.read(name)
+        held = None if current is None else current.top_hash
+        if current is None or held != top_hash:
+            raise conflict(self.url, name, top_hash, held)
+        if pointers and pointers[-1].top_hash != top_hash:
+            raise conflict(self.url, name, top_hash, pointers[-1].top_hash)
+        self._latest.leave(name, current, None)
+        for pointer in pointers:
+            if pointer.top_hash == top_hash:
+                self._revisions.remove(name, pointer.name)
 
     def _delete_all(self, name: str) -> None:
         """Remove a package's pointers, damaged ones too, `latest` first."""

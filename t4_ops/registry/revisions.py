@@ -7,13 +7,14 @@ import random
 import time
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Final
 
 from t4_ops.errors import FormatError, NotFoundError, StorageError
 from t4_ops.keys import is_folder
 from t4_ops.registry.common import LATEST, MAX_ROUNDS, Doubts, gives_up, patiently
 from t4_ops.registry.pointer import Pointer, pointer_key, read_pointer
-from t4_ops.storage import NoStoreError, PreconditionFailedError, Store
+from t4_ops.storage import NoStoreError, ObjectInfo, PreconditionFailedError, Store
 
 # Each pointer is a request of its own. At 30 ms a request, 1,000 revisions take 2 s this way.
 _READERS: Final = 16
@@ -35,11 +36,26 @@ class Revisions:
             name: Package name.
             after: Only names that sort after this one.
         """
+        for info in self._listed(name, after):
+            yield info.key
+
+    def listed(self, name: str, after: str = "") -> list[ObjectInfo]:
+        """Return the facts of a package's pointers, oldest first, without `latest`.
+
+        Args:
+            name: Package name.
+            after: Only names that sort after this one.
+        """
+        found = [info for info in self._listed(name, after) if info.key != LATEST]
+        return sorted(found, key=lambda info: int(info.key))
+
+    def _listed(self, name: str, after: str) -> Iterator[ObjectInfo]:
+        """Yield the facts of a package's pointers with the pointers' own names as keys."""
         prefix = pointer_key(name, "")
         for info in self._store.list(prefix, start_after=prefix + after if after else ""):
             pointer = info.key[len(prefix) :]
             if pointer == LATEST or (pointer.isascii() and pointer.isdigit()):
-                yield pointer
+                yield replace(info, key=pointer)
 
     def read_all(
         self, name: str, pointers: Iterable[str], strict: Collection[str] = ()

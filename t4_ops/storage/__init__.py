@@ -78,7 +78,13 @@ def open_store(registry: str, settings: Settings) -> Store:
         InvalidInputError: It is no registry.
     """
     url = normalize_registry(registry)
-    return FolderStore(url) if is_folder(url) else open_bucket(url, settings)
+    if not is_folder(url):
+        return open_bucket(url, settings)
+    if url in settings.read_only:
+        from t4_ops.storage.readonly import ReadOnlyFolder
+
+        return ReadOnlyFolder(url)
+    return FolderStore(url)
 
 
 def open_bucket(registry: str, settings: Settings) -> S3Store:
@@ -97,11 +103,21 @@ def open_bucket(registry: str, settings: Settings) -> S3Store:
     url = normalize_registry(registry)
     if is_folder(url):
         raise InvalidInputError(f"{registry!r} is no bucket: give s3://bucket", key=registry)
-    return _s3_store(url, settings.s3_for(url), os.getpid())
+    return _s3_store(url, settings.s3_for(url), url in settings.read_only, os.getpid())
 
 
 @lru_cache(maxsize=32)
-def _s3_store(url: str, s3: S3Settings, process_id: int) -> S3Store:  # noqa: ARG001 - cache key
+def _s3_store(
+    url: str,
+    s3: S3Settings,
+    is_read_only: bool,
+    process_id: int,  # noqa: ARG001 - cache key
+) -> S3Store:
     from t4_ops.storage.s3 import S3Store
+
+    if is_read_only:
+        from t4_ops.storage.readonly import ReadOnlyBucket
+
+        return ReadOnlyBucket(url, s3)
 
     return S3Store(url, s3)

@@ -24,7 +24,7 @@ from t4_ops.transfer.plan import (
     plan_moves,
 )
 from t4_ops.transfer.pool import Cancelled, run_all, with_retries
-from t4_ops.transfer.progress import Progress, progress
+from t4_ops.transfer.progress import Progress, ProgressWatcher, progress, watch_progress
 from t4_ops.transfer.reading import check_hash_type, open_verified, read_verified
 from t4_ops.transfer.upload import object_key, upload_objects
 
@@ -38,6 +38,7 @@ __all__ = [
     "Payload",
     "Plan",
     "Progress",
+    "ProgressWatcher",
     "Selector",
     "Target",
     "check_hash_type",
@@ -61,5 +62,6 @@ __all__ = [
     "run_all",
     "still_holds",
     "upload_objects",
+    "watch_progress",
     "with_retries",
 ]

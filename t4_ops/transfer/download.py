@@ -202,15 +202,18 @@ def _matches(target: Target, tree: Tree, stop: threading.Event | None) -> bool:
     return hasher.finish() == expected
 
 
-def mismatches(targets: Iterable[Target], tree: Tree, *, workers: int) -> Generator[str]:
+def mismatches(
+    targets: Iterable[Target], tree: Tree, *, workers: int, stop: threading.Event | None = None
+) -> Generator[str]:
     """Yield the paths whose files are missing or are not what their entries promise.
 
     Whoever closes the iterator early does not wait for files that are being read.
 
     Raises:
         FormatError: A hash is of an unknown type.
+        Cancelled: `stop` was set.
     """
-    stop = threading.Event()
+    stop = stop or threading.Event()
 
     def work(target: Target) -> str | None:
         return None if _is_there(target, tree, stop) else target.path

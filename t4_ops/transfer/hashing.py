@@ -80,7 +80,8 @@ def hash_entries(
     """
     wanted = list(entries)
     threads = os.cpu_count() or 1
-    if any(_is_lacking(entry) and entry.physical_key.startswith("s3://") for entry in wanted):
+    lacking = [entry for entry in wanted if entry.hash is None or entry.size_bytes is None]
+    if any(entry.physical_key.startswith("s3://") for entry in lacking):
         threads = max(threads, workers)
 
     def work(task: Task) -> tuple[Task, list[Entry] | bytes]:
@@ -107,16 +108,12 @@ def hash_entries(
             source.close()
 
 
-def _is_lacking(entry: Entry) -> bool:
-    return entry.hash is None or entry.size_bytes is None
-
-
 def _tasks(entries: Iterable[Entry], opener: Opener, opened: dict[str, Source]) -> Iterator[Task]:
     """Yield batches of small files, and chunks of large ones, which are noted in `opened`."""
     batch: list[Entry] = []
     room_bytes = _BATCH_BYTES
     for entry in entries:
-        is_lacking = _is_lacking(entry)
+        is_lacking = entry.hash is None or entry.size_bytes is None
         if is_lacking and (entry.size_bytes or 0) > CHUNK_BYTES:
             source = opener.source(entry.physical_key)
             if source is not None:
@@ -163,16 +160,17 @@ def _assembled(last: _Chunk, digests: list[bytes]) -> Entry:
 def _hash_batch(batch: list[Entry], opener: Opener, progress: Progress) -> list[Entry]:
     hashed: list[Entry] = []
     done_bytes = 0
+    keeps = opener.unsent.has_room
     with opener.small_files() as files:
         for entry in batch:
-            if not _is_lacking(entry):
+            if entry.hash is not None and entry.size_bytes is not None:
                 hashed.append(entry)
                 continue
             url = entry.physical_key
             data = files.read(url) if (entry.size_bytes or 0) <= SMALL_BYTES else None
             if data is not None:
                 size_bytes, checksum = len(data), checksum_of(data)
-                if opener.unsent.has_room:
+                if keeps:
                     opener.unsent.keep(url, data, checksum)
             elif url.startswith("s3://"):
                 size_bytes, checksum = hash_remote(url, opener, entry.size_bytes)

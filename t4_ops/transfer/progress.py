@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Final, Protocol
 
 from t4_ops.checksums import chunk_size_bytes
@@ -14,6 +16,28 @@ from t4_ops.checksums import chunk_size_bytes
 _log = logging.getLogger("t4_ops.progress")
 # Long steps in schedulers have no terminal; a line now and then shows that they live.
 _LOG_EVERY_S: Final = 10.0
+
+ProgressWatcher = Callable[[str, int, int], None]
+"""Is told what is being done, the bytes done, and the bytes in all as far as known."""
+_watcher: ContextVar[tuple[ProgressWatcher, float] | None] = ContextVar("t4_progress", default=None)
+
+
+@contextmanager
+def watch_progress(watcher: ProgressWatcher, every_s: float = 5.0) -> Iterator[None]:
+    """Have somebody told how far the operations inside a block are, instead of the log.
+
+    He is told from whatever thread does the work, one at a time, and once more at the end of each
+    operation. What he raises goes to the log.
+
+    Args:
+        watcher: Is told.
+        every_s: Seconds between two times.
+    """
+    token = _watcher.set((watcher, every_s))
+    try:
+        yield
+    finally:
+        _watcher.reset(token)
 
 
 class Progress(Protocol):
@@ -77,15 +101,54 @@ class Tally:
         self._progress.advance(-done)
 
 
+class _Watched(_Logged):
+    def __init__(self, what: str, watcher: ProgressWatcher, every_s: float) -> None:
+        super().__init__(what)
+        self._watcher, self._every_s = watcher, every_s
+        self._next_s = time.monotonic() + every_s
+        self._telling = threading.Lock()
+
+    def advance(self, size_bytes: int) -> None:
+        self._done_bytes += size_bytes
+        if time.monotonic() >= self._next_s and self._telling.acquire(blocking=False):
+            try:
+                self._next_s = time.monotonic() + self._every_s
+                self._tell()
+            finally:
+                self._telling.release()
+
+    def end(self) -> None:
+        """Tell the last state."""
+        with self._telling:
+            self._tell()
+
+    def _tell(self) -> None:
+        try:
+            self._watcher(self._what, self._done_bytes, self._total_bytes)
+        except Exception:  # noqa: BLE001 - nobody's transfer fails because of its display
+            _log.warning("progress of %s could not be shown", self._what, exc_info=True)
+
+
 @contextmanager
 def progress(what: str, total_bytes: int = 0, *, shown: bool = True) -> Iterator[Progress]:
     """Show a bar on a terminal, else write to the log `t4_ops.progress` now and then.
+
+    Inside `watch_progress` its watcher is told instead.
 
     Args:
         what: What is being done, such as `pushing team/raw`.
         total_bytes: Bytes in all, as far as known; with none there is no bar until it grows.
         shown: False for no bar on a terminal either.
     """
+    watching = _watcher.get()
+    if watching is not None:
+        watched = _Watched(what, *watching)
+        watched.grow(total_bytes)
+        try:
+            yield watched
+        finally:
+            watched.end()
+        return
     if not shown or not sys.stderr.isatty():
         logged = _Logged(what)
         logged.grow(total_bytes)

@@ -72,12 +72,14 @@ def run_dag(airflow_db: None) -> Callable[..., Run]:
 @pytest.fixture
 def context() -> Callable[..., Context]:
     """Make the part of a task's context that operators read."""
+    from airflow.sdk.execution_time.context import OutletEventAccessors
 
     def make(**changes: Any) -> Context:
         moment = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
         facts = {
             "dag_id": "weather",
             "task_id": "group.push",
+            "run_id": "manual__1",
             "try_number": 1,
             "map_index": -1,
             "logical_date": moment,
@@ -86,6 +88,7 @@ def context() -> Callable[..., Context]:
             **changes,
         }
         both = SimpleNamespace(**facts)
-        return {"ti": both, "dag_run": both}  # type: ignore[typeddict-item]
+        events = OutletEventAccessors()
+        return {"ti": both, "dag_run": both, "outlet_events": events}  # type: ignore[typeddict-item]
 
     return make

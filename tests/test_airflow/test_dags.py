@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable, Iterable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,13 +139,71 @@ def test_what_the_user_must_mend_fails_once_and_a_storage_that_is_away_is_tried_
     assert run.tries == {"unknown": 1, "away": 2}
 
 
+def test_runs_of_days_gone_by_make_those_days_revisions(run_dag: RunDag, tmp_path: Path) -> None:
+    """As a backfill does, newest first; each run again finds its work done."""
+
+    @task
+    def extract(folder: str, day: str) -> str:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        Path(folder, "day.txt").write_text(day)
+        return folder
+
+    with DAG("backfilled", schedule="@daily", start_date=datetime(2026, 1, 1, tzinfo=UTC)) as dag:
+        build = BuildPackageOperator(
+            task_id="build",
+            name="team/days",
+            source=extract(f"{tmp_path}/{{{{ ds }}}}", "{{ ds }}"),
+            registry=str(tmp_path / "registry"),
+        )
+        PushPackageOperator(task_id="push", package=build.output, name="team/{{ ds }}")
+    days = [datetime(2026, 1, day, tzinfo=UTC) for day in (3, 2, 1)]
+    first, again = (
+        [run_dag(dag, logical_date=day).result("push") for day in days] for _ in range(2)
+    )
+    for day, one, other in zip(days, first, again, strict=True):
+        text = f"{day:%Y-%m-%d}"
+        assert one["name"] == f"team/{text}"
+        assert t4.Package.browse(one["name"])["day.txt"].get_bytes() == text.encode()
+        assert other == {**one, "changed": False}
+        (event, *_) = lineage.runs_of(one)
+        assert event.run.nominal_time == day.isoformat()
+
+
+def test_a_step_over_its_time_stops_soon_and_publishes_nothing(
+    run_dag: RunDag, tmp_path: Path
+) -> None:
+    source = tmp_path / "large"
+    source.mkdir()
+    for number in range(400):
+        # Holes: they take no space, and hashing 6 GB takes far longer than the time it has.
+        with (source / f"{number}.bin").open("wb") as file:
+            file.truncate(16 * 1024 * 1024)
+    with DAG("overtime", schedule=None) as dag:
+        BuildPackageOperator(
+            task_id="build",
+            name="team/raw",
+            source=str(source),
+            execution_timeout=timedelta(seconds=2),
+        )
+    start_s = time.monotonic()
+    run = run_dag(dag)
+    assert run.states["build"] == "failed"
+    assert time.monotonic() - start_s < 30
+    assert list(t4.list_packages()) == []
+
+
 def test_the_dag_of_the_documentation(run_dag: RunDag, tmp_path: Path) -> None:
     text = (ROOT / "docs" / "airflow.md").read_text()
     code = text.split("```python\n")[1].split("```")[0]
     (dags := tmp_path / "dags").mkdir()
     (dags / "orders.py").write_text(code.replace('"/tmp/orders"', repr(str(tmp_path / "work"))))
+    (dags / "functions.py").write_text(text.split("```python\n")[2].split("```")[0])
     bag = DagBag(dag_folder=dags, safe_mode=False)
     assert bag.import_errors == {}
+    functions = run_dag(bag.dags["functions"])
+    assert functions.state == "success"
+    assert inputs_of(functions.result("report")) == ["shop/orders"]
+    t4.delete_package("shop/orders")
     first, second = (run_dag(bag.dags["orders"]) for _ in range(2))
     assert first.state == second.state == "success"
     assert second.result("count") == 2

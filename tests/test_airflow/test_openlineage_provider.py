@@ -32,6 +32,7 @@ OURS, PROVIDERS = "ours", "the provider's"
 ENDS = {
     "told.build": "COMPLETE",
     "told.push": "COMPLETE",
+    "told.wait": "COMPLETE",
     "told.derive": "COMPLETE",
     "told.nested": "COMPLETE",
     "told.block": "FAIL",
@@ -209,7 +210,11 @@ def test_our_datasets_come_between_beginning_and_end_of_the_task(
 @pytest.mark.parametrize("case", ACTIVE)
 def test_the_provider_tells_what_the_ledger_tells(told: dict[str, Told], case: str) -> None:
     found = told[case]
-    sent = by_outputs([event for event in found.events if event["outputs"]])
+    # What the operators say of themselves at the end is looked at below.
+    said = [
+        event for event in found.events if event["eventType"] == "RUNNING" or whose(event) == OURS
+    ]
+    sent = by_outputs([event for event in said if event["outputs"]])
     held = by_outputs(found.held)
 
     assert len(sent) == len(held) == 6
@@ -222,6 +227,42 @@ def test_the_provider_tells_what_the_ledger_tells(told: dict[str, Told], case: s
         assert there["job"]["facets"]["t4_code"] == here["job"]["facets"]["t4_code"]
         parents = [event["run"]["facets"]["parent"]["run"]["runId"] for event in (there, here)]
         assert parents[0] == parents[1]
+
+
+@pytest.mark.parametrize("case", ACTIVE)
+def test_operators_name_the_same_datasets_when_they_end(told: dict[str, Told], case: str) -> None:
+    found = told[case]
+    held = {event["job"]["name"]: event for event in found.held}
+    for job in ("told.build", "told.push"):
+        (end,) = (event for event in found.of(job) if event["eventType"] == "COMPLETE")
+        for side in ("inputs", "outputs"):
+            assert [versioned(item) for item in end[side]] == [
+                versioned(item) for item in held[job][side]
+            ]
+        (made,) = end["outputs"]
+        assert made["outputFacets"]["outputStatistics"]["fileCount"] == 1
+
+
+@pytest.mark.parametrize("case", ACTIVE)
+def test_a_sensor_tells_which_revision_it_saw(told: dict[str, Told], case: str) -> None:
+    found = told[case]
+    (end,) = (event for event in found.of("told.wait") if event["eventType"] == "COMPLETE")
+    registry = str(found.folder / "registry")
+    top_hash = t4.Package.browse("raw/a", registry).top_hash
+    assert [versioned(item) for item in end["inputs"]] == [("file", f"{registry}/raw/a", top_hash)]
+    assert end["outputs"] == []
+
+
+@pytest.mark.parametrize("case", ACTIVE)
+def test_the_provider_finds_nothing_to_complain_of(told: dict[str, Told], case: str) -> None:
+    assert "START" in {event["eventType"] for event in told[case].of("told.wait")}
+    assert "non-valid" not in told[case].log
+    assert "Failed to extract" not in told[case].log
+
+
+def versioned(dataset: Any) -> tuple[str, str, str | None]:
+    version = dataset["facets"].get("version", {}).get("datasetVersion")
+    return dataset["namespace"], dataset["name"], version
 
 
 @pytest.mark.parametrize("case", ACTIVE)

@@ -71,7 +71,7 @@ def test_it_succeeds_at_the_first_try(runs: list[Run]) -> None:
 def test_a_step_hands_on_plain_json_whole_and_by_item(runs: list[Run], step: str) -> None:
     pushed = runs[0].xcoms(step)
     result = pushed.pop("return_value")
-    keys = [*KEYS, "dest"] if step == "install_observations" else KEYS
+    keys = [*KEYS, "host", *(["dest", "dest_stat"] if step == "install_observations" else [])]
     assert sorted(result) == sorted(keys)
     assert pushed == result
     assert json.loads(json.dumps(result)) == result

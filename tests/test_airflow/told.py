@@ -14,6 +14,7 @@ from airflow.sdk import DAG, task
 import t4_ops as t4
 from t4_ops import lineage
 from t4_ops.airflow.operators import BuildPackageOperator, PushPackageOperator
+from t4_ops.airflow.sensors import PackageSensor
 
 
 def told_dag(folder: Path) -> DAG:
@@ -48,6 +49,7 @@ def told_dag(folder: Path) -> DAG:
             task_id="build", name="made/c", source=str(folder / "f.csv"), registry=registry
         )
         PushPackageOperator(task_id="push", package=build.output, registry=other)
+        PackageSensor(task_id="wait", name="raw/a", registry=registry)
         derive()
         nested()
         block()

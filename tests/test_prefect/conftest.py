@@ -4,19 +4,44 @@ from __future__ import annotations
 
 import gc
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
+from prefect.events import Event
+from prefect.events.clients import AssertingEventsClient
+from prefect.events.worker import EventsWorker
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.testing.utilities import prefect_test_harness
+
+# Settings of the server, given by its environment because older versions don't know all of them.
+_SERVER: Final = {
+    # Events are in the database at once, not after five seconds.
+    "EVENT_PERSISTER_FLUSH_INTERVAL": "0.1",
+    # What only deployments need: the tests have none that runs.
+    **{
+        f"{service}_ENABLED": "false"
+        for service in (
+            *("CANCELLATION_CLEANUP", "FOREMAN", "LATE_RUNS", "PAUSE_EXPIRATIONS"),
+            *("REPOSSESSOR", "SCHEDULER", "TRIGGERS"),
+        )
+    },
+}
 
 
 @pytest.fixture(scope="session")
 def prefect_server() -> Iterator[None]:
     """A server of this session's own; tests of plain functions do without it."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in _SERVER.items():
+            patch.setenv(f"PREFECT_SERVER_SERVICES_{name}", value)
+        yield from _harness()
+
+
+def _harness() -> Iterator[None]:
     with (
-        prefect_test_harness(server_startup_timeout=120),
+        prefect_test_harness(server_startup_timeout=400),
         # The heartbeat's thread sleeps in whole seconds and is waited for at the end of each flow.
         temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
     ):
@@ -53,3 +78,20 @@ def source(tmp_path: Path) -> Path:
 def registry(tmp_path: Path) -> str:
     """A folder registry that is not the default one."""
     return str(tmp_path / "registry")
+
+
+@pytest.fixture
+def sent(prefect_server: None) -> Iterator[Callable[[], list[Event]]]:
+    """What the flows of the test send to Prefect as events, in the order of sending."""
+    EventsWorker.set_client_override(AssertingEventsClient)
+    AssertingEventsClient.reset()
+
+    def events() -> list[Event]:
+        EventsWorker.instance().wait_until_empty()
+        return [event for client in AssertingEventsClient.all for event in client.events]
+
+    yield events
+    # Its client is one of those that `reset` forgets: the next test gets another worker.
+    EventsWorker.instance().drain()
+    EventsWorker.set_client_override(None)  # type: ignore[arg-type]
+    AssertingEventsClient.reset()

@@ -12,7 +12,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import TaskRun
 
-KEYS = {"uri", "registry", "name", "top_hash", "inputs", "files", "size_bytes", "changed"}
+KEYS = {"uri", "registry", "name", "top_hash", "inputs", "files", "size_bytes", "changed", "host"}
 _WAIT_S = 30.0
 
 _T = TypeVar("_T")

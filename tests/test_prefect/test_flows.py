@@ -1,6 +1,7 @@
 """The tasks in real flows: sync and async, called, submitted and mapped."""
 
 import asyncio
+import dataclasses
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +16,6 @@ from prefect.client.schemas.objects import Log
 import t4_ops as t4
 from t4_ops.ledger import Event
 from t4_ops.lineage import runs_of
-from t4_ops.operations import StepResult
 from t4_ops.prefect.tasks import browse_package, build_package, install_package, push_package
 from tests.test_prefect.support import KEYS, files_of, task_runs, until
 
@@ -36,10 +36,15 @@ def test_a_flow_runs_the_steps(source: Path, registry: str, tmp_path: Path) -> N
     first = pipeline(source, registry, tmp_path / "out")
     second = pipeline(source, registry, tmp_path / "out")
 
-    assert [set(r) for r in first["results"]] == [KEYS, KEYS, KEYS, KEYS | {"dest"}]
-    assert [r["changed"] for r in first["results"]] == [True, True, False, True]
-    assert [r["changed"] for r in second["results"]] == [False] * 4
-    assert len({r["top_hash"] for r in first["results"] + second["results"]}) == 1
+    assert [set(r.to_dict()) for r in first["results"]] == [
+        KEYS,
+        KEYS,
+        KEYS,
+        KEYS | {"dest", "dest_stat"},
+    ]
+    assert [r.changed for r in first["results"]] == [True, True, False, True]
+    assert [r.changed for r in second["results"]] == [False] * 4
+    assert len({r.top_hash for r in first["results"] + second["results"]}) == 1
     assert files_of(tmp_path / "out") == files_of(source)
 
 
@@ -47,7 +52,7 @@ def test_the_server_is_told_names_states_and_lines(
     source: Path, registry: str, tmp_path: Path
 ) -> None:
     done = pipeline(source, registry, tmp_path / "out")
-    short = done["results"][0]["top_hash"][:8]
+    short = done["results"][0].top_hash[:8]
     runs = task_runs(done["run_id"], 4)
     assert [(run.name, run.state_name) for run in runs] == [
         ("build-team/raw", "Completed"),
@@ -60,7 +65,7 @@ def test_the_server_is_told_names_states_and_lines(
     def read() -> list[Log] | None:
         with get_client(sync_client=True) as client:
             logs = client.read_logs(chosen)
-        ours = [log for log in logs if done["results"][0]["uri"] in log.message]
+        ours = [log for log in logs if done["results"][0].uri in log.message]
         return ours if len(ours) >= 4 else None
 
     lines = {log.task_run_id: log.message for log in until(read)}
@@ -133,7 +138,7 @@ def one_event(result: Any) -> Event:
 
 def test_options_make_another_job(source: Path, registry: str) -> None:
     @flow
-    def named() -> StepResult:
+    def named() -> Any:
         step = build_package.with_options(name="build_raw", tags={"nightly"})
         return step("team/raw", source, registry=registry)
 
@@ -152,8 +157,8 @@ def test_submitted_steps_take_futures(source: Path, registry: str, tmp_path: Pat
         return runtime.flow_run.get_id(), installed.result(), clean.result()
 
     run_id, installed, clean = submitted()
-    assert files_of(installed["dest"]) == files_of(source)
-    assert t4.PackageRef.from_dict(installed).to_dict() in clean["inputs"]
+    assert files_of(installed.dest) == files_of(source)
+    assert t4.PackageRef.from_dict(installed.to_dict()).to_dict() in clean.inputs
     assert one_event(clean).run.run_id in {str(run.id) for run in task_runs(run_id, 4)}
 
 
@@ -172,10 +177,10 @@ def test_mapped_steps_make_one_revision_each(source: Path, registry: str, tmp_pa
         return list(pushed.result())
 
     results = mapped()
-    assert [result["name"] for result in results] == names
+    assert [result.name for result in results] == names
     assert len({event.run.run_id for result in results for event in runs_of(result)}) == 8
     for number, result in enumerate(results):
-        package = t4.Package.browse(result["name"], registry, result["top_hash"])
+        package = t4.Package.browse(result.name, registry, result.top_hash)
         assert package["number.txt"].get_as_string() == str(number)
 
 
@@ -201,8 +206,8 @@ def test_async_flows_use_the_same_tasks(
         return await value(call(install_package, pushed, dest=tmp_path / "out"))
 
     installed = asyncio.run(pipeline_async())
-    assert set(installed) == KEYS | {"dest"}
-    assert files_of(installed["dest"]) == files_of(source)
+    assert set(installed.to_dict()) == KEYS | {"dest", "dest_stat"}
+    assert files_of(installed.dest) == files_of(source)
     runs = [event.run for event in runs_of(installed)]
     assert [run.job_name for run in runs] == [
         "pipeline-async.build_package",
@@ -215,7 +220,7 @@ def test_edges_lead_to_the_task_whose_result_was_given(
 ) -> None:
     @task
     def use(given: Any) -> str:
-        return str(given["dest"])
+        return str(given.dest)
 
     @flow
     def consumers() -> str | None:
@@ -224,7 +229,7 @@ def test_edges_lead_to_the_task_whose_result_was_given(
         other = install_package(built, dest=tmp_path / "other")
         use(one)
         use(other)
-        use(built | {"dest": ""})
+        use(dataclasses.replace(built, dest=""))
         return runtime.flow_run.get_id()
 
     built, one, other, *users = task_runs(consumers(), 6)

@@ -8,6 +8,7 @@ import pytest
 from prefect import flow, runtime, task
 from prefect.client.orchestration import get_client
 from prefect.exceptions import Abort, Pause, TerminationSignal
+from prefect.flow_engine import run_flow
 
 import t4_ops as t4
 from t4_ops import lineage
@@ -42,6 +43,23 @@ def plain(registry: str) -> dict[str, str]:
     task_id = derive(registry, "raw/a", "made/task")
     t4.Package().set_text("y.txt", "flow").push("made/flow", registry)
     return {"flow": str(runtime.flow_run.get_id()), "task": task_id}
+
+
+def test_a_deployed_flow_names_its_deployment(raw: str) -> None:
+    with get_client(sync_client=True) as client:
+        deployment_id = client.create_deployment(client.create_flow(plain), "nightly")
+        run = client.create_flow_run_from_deployment(deployment_id, parameters={"registry": raw})
+    run_flow(plain, flow_run=run, parameters={"registry": raw})
+    found = lineage.runs_of(t4.resolve("made/task", raw)) + lineage.runs_of(
+        t4.resolve("made/flow", raw)
+    )
+    assert [event.run.deployment for event in found] == ["plain/nightly"] * 2
+    for event in events(raw):
+        assert event["run"]["facets"]["t4_run"]["deployment"] == "plain/nightly"
+    ids = plain(raw)
+    assert ids["flow"] != str(run.id)
+    (_, newest) = lineage.runs_of(t4.resolve("made/flow", raw))
+    assert newest.run.deployment is None
 
 
 def test_a_plain_task_and_a_plain_flow_are_recorded(raw: str) -> None:
@@ -198,7 +216,7 @@ def test_a_step_in_a_plain_task_is_recorded_once(raw: str, tmp_path: Path) -> No
     @task
     def work() -> None:
         installed = install_package.fn("raw/a", registry=raw, dest=tmp_path / "out")
-        build_package.fn("made/p", installed["dest"], registry=raw)
+        build_package.fn("made/p", installed.dest, registry=raw)
 
     @flow
     def main() -> None:

@@ -10,8 +10,8 @@ from prefect import flow, runtime
 import t4_ops as t4
 from demo.seaweedfs import SeaweedFS
 from t4_ops.lineage import runs_of
-from t4_ops.operations import StepResult
 from t4_ops.prefect._runs import retry_delays_s
+from t4_ops.prefect.revisions import Revision
 from t4_ops.prefect.tasks import browse_package, build_package
 from t4_ops.registry.common import MAX_TRIES
 from tests.s3_support import Request, run_relay, s3_fault
@@ -43,7 +43,7 @@ def test_a_storage_that_does_not_answer_is_tried_three_times(dead_server: str) -
     run_ids = []
 
     @flow
-    def fails() -> StepResult:
+    def fails() -> Revision:
         run_ids.append(runtime.flow_run.get_id())
         return browse_package.with_options(retry_delay_seconds=0)("team/raw", registry=dead_server)
 
@@ -65,7 +65,7 @@ def test_what_the_caller_has_to_mend_is_not_tried_again(
     run_ids = []
 
     @flow
-    def fails() -> StepResult:
+    def fails() -> Revision:
         run_ids.append(runtime.flow_run.get_id())
         return browse_package(package, registry=registry)
 
@@ -83,7 +83,7 @@ def test_a_later_try_succeeds_and_lineage_tells_which(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     @flow
-    def recovers() -> StepResult:
+    def recovers() -> Revision:
         step = build_package.with_options(retry_delay_seconds=0)
         return step("team/raw", source, registry=f"s3://{unversioned_bucket}")
 
@@ -94,7 +94,7 @@ def test_a_later_try_succeeds_and_lineage_tells_which(
             s3_fault(503, "SlowDown") if len(relay.requests) <= MAX_TRIES else None
         )
         built = recovers()
-    assert built["changed"] is True
+    assert built.changed is True
     (event,) = runs_of(built)
     assert event.run.attempt == 2
 
@@ -108,7 +108,7 @@ def test_a_refused_request_is_not_tried_again(
     seen: list[Request] = []
 
     @flow
-    def fails() -> StepResult:
+    def fails() -> Revision:
         return browse_package("team/raw", registry=f"s3://{unversioned_bucket}")
 
     with run_relay(s3_env.endpoint_url) as relay:

@@ -36,11 +36,11 @@ def test_a_package_goes_to_a_bucket_and_back(
     again = to_bucket(source, registry, bucket, tmp_path / "out")
 
     built, pushed, browsed, installed = first
-    assert len({result["top_hash"] for result in first + again}) == 1
-    assert {pushed["registry"], browsed["registry"], installed["registry"]} == {bucket}
-    assert [result["changed"] for result in first] == [True, True, False, True]
-    assert [result["changed"] for result in again] == [False] * 4
+    assert len({result.top_hash for result in first + again}) == 1
+    assert {pushed.registry, browsed.registry, installed.registry} == {bucket}
+    assert [result.changed for result in first] == [True, True, False, True]
+    assert [result.changed for result in again] == [False] * 4
     assert files_of(tmp_path / "out") == files_of(source)
     event = runs_of(pushed)[0]
     assert event.run.engine == "prefect"
-    assert built["uri"] in [item.ref.uri for item in event.inputs if item.ref]
+    assert built.uri in [item.ref.uri for item in event.inputs if item.ref]
