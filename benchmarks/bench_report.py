@@ -44,7 +44,9 @@ _GROWING: Final = (
 _SHOWN: Final = (OURS, "quilt3", "s5cmd")
 _NOTES: Final = (
     "Each contender works in a process of its own; wall and CPU seconds of the Python ones"
-    " begin after their imports, s5cmd's are those of its whole process. Contenders take turns"
+    " begin after their imports, those of the libraries they use included (`import quilt3` loads"
+    " boto3, we load boto3 and obstore only when they are needed: here before the clock starts),"
+    " s5cmd's are those of its whole process. Contenders take turns"
     " within a round, and each round begins with another one. Figures are medians of the rounds"
     " (`n`), ratios medians of the ratios within a round. The server runs on the same"
     " processors; it is started anew for each part, and all contenders of a part use the same"

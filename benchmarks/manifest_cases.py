@@ -93,7 +93,7 @@ def t4_prove(path: str) -> dict[str, Any]:
     from t4_ops.manifest import Manifest
 
     measure = Measure()
-    return measure.report(Manifest.read(_pieces(path)).top_hash)
+    return measure.report(Manifest.read(_pieces(path), proves=True).top_hash)
 
 
 def t4_dump(path: str) -> dict[str, Any]:

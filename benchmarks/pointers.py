@@ -122,7 +122,9 @@ WAYS: Final[dict[str, Callable[[Store, str], str | None]]] = {
 def rival(url: str, way: str, number: int, moves: int, start: Any, answers: Any) -> None:
     """Move the pointer so many times; runs in a process of its own."""
     store = open_store(url, load_settings())
-    store.list_folder("no/such/")  # connections are open before the race begins
+    # Libraries are loaded and connections open before the race begins.
+    Latest(store).read(NAME)
+    store.list_folder("no/such/")
     hashes = [hashlib.sha256(f"{number} {i}".encode()).hexdigest() for i in range(moves)]
     done: list[Moved] = []
     start.wait(_START_TIMEOUT_S)

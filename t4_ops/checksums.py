@@ -70,7 +70,12 @@ def combine_digests(digests: Iterable[bytes]) -> Checksum:
     total = hashlib.sha256()
     for digest in digests:
         total.update(digest)
-    return Checksum(SHA256_CHUNKED, b2a_base64(total.digest(), newline=False).decode())
+    return checksum_of_digest(total.digest())
+
+
+def checksum_of_digest(digest: bytes) -> Checksum:
+    """Return a raw `sha2-256-chunked` hash as manifests write it."""
+    return Checksum(SHA256_CHUNKED, b2a_base64(digest, newline=False).decode())
 
 
 class _Chunked:
@@ -95,7 +100,7 @@ class _Chunked:
     def finish(self) -> Checksum:
         if self._room < self._chunk_bytes:
             self._total.update(self._chunk.digest())
-        return Checksum(SHA256_CHUNKED, b2a_base64(self._total.digest(), newline=False).decode())
+        return checksum_of_digest(self._total.digest())
 
 
 class _Sha256:

@@ -36,6 +36,17 @@ class ListingContract(StoreCase):
             found = [info.key for info in store.list("l/", start_after=after)]
             assert found == [key for key in keys if key > after], after
 
+    def test_a_level_starts_after_a_key(self, store: Store, place: Place) -> None:
+        for key in IN_KEY_ORDER:
+            place.raw_put(f"l/{key}", b"12")
+        level = [f"l/{key}" for key in IN_KEY_ORDER if "/" not in key]
+        assert len(level) > 3
+        for after in (*level, "", "l/", "l/0", "l/zzz"):
+            found = list(store.list_level("l/", start_after=after))
+            assert [info.key for info in found] == [key for key in level if key > after], after
+            assert {info.size_bytes for info in found} <= {2}
+        assert list(store.list_level("no/")) == []
+
     def test_nothing_is_listed_where_nothing_is(self, store: Store) -> None:
         assert list(store.list()) == []
         assert list(store.list("a/b")) == []
@@ -50,6 +61,8 @@ class ListingContract(StoreCase):
             list(pool.map(lambda key: store.write(key, b""), names))
         assert [info.key for info in store.list("n/")] == names
         assert len(store.list_folder("n/").objects) == 1100
+        level = store.list_level("n/", start_after="n/0009")
+        assert [info.key for info in level] == names[10:]
         assert len(list(store.list_versions("n/"))) == 1100
 
     def test_one_level(self, store: Store, place: Place) -> None:

@@ -30,6 +30,45 @@ def raw_line(key: bytes = b"a", meta: bytes = b"{}") -> bytes:
     return b'{"logical_key": "' + key + b'", ' + rest + meta + b"}\n"
 
 
+BAD_LINES = {
+    "no JSON": b"{\n",
+    "no mapping": b"[]\n",
+    "no key": line(logical_key=...),
+    "number as key": line(logical_key=5),
+    "empty key": line(logical_key=""),
+    "absolute": line(logical_key="/etc/passwd"),
+    "parent": line(logical_key="../../x"),
+    "inner parent": line(logical_key="a/../b"),
+    "dot": line(logical_key="a/./b"),
+    "double slash": line(logical_key="a//b"),
+    "backslash": line(logical_key="a\\b"),
+    "NUL": line(logical_key="a\0b"),
+    "newline": line(logical_key="a\nb"),
+    "drive": line(logical_key="C:/x"),
+    "lone surrogate": raw_line(key=rb"a\ud800"),
+    "not UTF-8": raw_line(key=b"a\xff"),
+    "too long": line(logical_key="k" * 1025),
+    "too deep": line(logical_key="/".join("x" * 201)),
+    "no physical key": line(logical_key="a", physical_keys=...),
+    "empty physical keys": line(logical_key="a", physical_keys=[]),
+    "other scheme": line(logical_key="a", physical_keys=["http://x/y"]),
+    "relative file": line(logical_key="a", physical_keys=["file://host/y"]),
+    "negative size": line(logical_key="a", size=-1),
+    "fractional size": line(logical_key="a", size=1.5),
+    "no meta": line(logical_key="a", meta=...),
+    "list as meta": line(logical_key="a", meta=[]),
+    "NaN in meta": raw_line(meta=b'{"x": NaN}'),
+    "surrogate in meta": raw_line(meta=rb'{"x": "\udfff"}'),
+    "deep meta": raw_line(meta=b'{"x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
+    "unknown field in hash": line(logical_key="a", hash={**HASH, "more": 1}),
+    "text as hash": line(logical_key="a", hash="abc"),
+    "directory with physical key": line(logical_key="a/"),
+    "root directory": line(logical_key="/", physical_keys=...),
+    "no hash": line(logical_key="a", hash=None),
+    "no size": line(logical_key="a", size=None),
+}
+
+
 def manifest_of(*lines: bytes, header: bytes = b'{"version": "v0"}\n') -> Manifest:
     return Manifest.from_bytes(header + b"".join(lines))
 

@@ -100,6 +100,7 @@ class Fault:
         delay_s: Wait first.
         reset: Close the connection hard, without forwarding.
         corrupt: Forward, then change a byte in the middle of the answer's body.
+        without: Forward, then leave out of the answer the headers that begin like this.
     """
 
     status: int | None = None
@@ -110,6 +111,7 @@ class Fault:
     delay_s: float = 0.0
     reset: bool = False
     corrupt: bool = False
+    without: str | None = None
 
 
 def s3_fault(status: int, code: str, message: str = "told to", extra: str = "") -> Fault:
@@ -190,7 +192,12 @@ class _Handler(BaseHTTPRequestHandler):
         if fault.corrupt and body:
             middle = len(body) // 2
             body = body[:middle] + bytes([body[middle] ^ 1]) + body[middle + 1 :]
-        self._answer(reply.status, dict(reply.getheaders()), body, fault.truncate_bytes)
+        headers = {
+            name: value
+            for name, value in reply.getheaders()
+            if fault.without is None or not name.lower().startswith(fault.without)
+        }
+        self._answer(reply.status, headers, body, fault.truncate_bytes)
 
     def _answer(
         self, status: int, headers: dict[str, str], body: bytes, truncate_bytes: int | None

@@ -22,13 +22,12 @@ from t4_ops.manifest import (
 )
 from t4_ops.manifest.lines import Lines, Spool
 from tests.manifest_support import (
-    HASH,
+    BAD_LINES,
     HEADER,
     entry,
     independent_top_hash,
     line,
     manifest_of,
-    raw_line,
 )
 from tests.strategies import file_trees, metadata
 
@@ -155,45 +154,6 @@ def test_unknown_header_keys_stay_and_a_stored_top_hash_is_dropped() -> None:
     manifest = manifest_of(header=b'{"version": "v0", "new": {"x": 1}, "top_hash": "ab"}\n')
     assert manifest.header == {"version": "v0", "new": {"x": 1}}
     assert manifest.top_hash == independent_top_hash({"version": "v0", "new": {"x": 1}}, [])
-
-
-BAD_LINES = {
-    "no JSON": b"{\n",
-    "no mapping": b"[]\n",
-    "no key": line(logical_key=...),
-    "number as key": line(logical_key=5),
-    "empty key": line(logical_key=""),
-    "absolute": line(logical_key="/etc/passwd"),
-    "parent": line(logical_key="../../x"),
-    "inner parent": line(logical_key="a/../b"),
-    "dot": line(logical_key="a/./b"),
-    "double slash": line(logical_key="a//b"),
-    "backslash": line(logical_key="a\\b"),
-    "NUL": line(logical_key="a\0b"),
-    "newline": line(logical_key="a\nb"),
-    "drive": line(logical_key="C:/x"),
-    "lone surrogate": raw_line(key=rb"a\ud800"),
-    "not UTF-8": raw_line(key=b"a\xff"),
-    "too long": line(logical_key="k" * 1025),
-    "too deep": line(logical_key="/".join("x" * 201)),
-    "no physical key": line(logical_key="a", physical_keys=...),
-    "empty physical keys": line(logical_key="a", physical_keys=[]),
-    "other scheme": line(logical_key="a", physical_keys=["http://x/y"]),
-    "relative file": line(logical_key="a", physical_keys=["file://host/y"]),
-    "negative size": line(logical_key="a", size=-1),
-    "fractional size": line(logical_key="a", size=1.5),
-    "no meta": line(logical_key="a", meta=...),
-    "list as meta": line(logical_key="a", meta=[]),
-    "NaN in meta": raw_line(meta=b'{"x": NaN}'),
-    "surrogate in meta": raw_line(meta=rb'{"x": "\udfff"}'),
-    "deep meta": raw_line(meta=b'{"x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
-    "unknown field in hash": line(logical_key="a", hash={**HASH, "more": 1}),
-    "text as hash": line(logical_key="a", hash="abc"),
-    "directory with physical key": line(logical_key="a/"),
-    "root directory": line(logical_key="/", physical_keys=...),
-    "no hash": line(logical_key="a", hash=None),
-    "no size": line(logical_key="a", size=None),
-}
 
 
 @pytest.mark.parametrize("bad", BAD_LINES.values(), ids=BAD_LINES.keys())

@@ -6,13 +6,15 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from pytest_mock import MockerFixture
 
 import t4_ops as t4
 from demo.seaweedfs import SeaweedFS
 from t4_ops.keys import DEFAULT_LIMITS
-from t4_ops.registry import Registry
+from t4_ops.registry import ANYTHING, Registry
 from t4_ops.settings import load_settings
 from t4_ops.storage import open_store
 from tests.package_support import watched
@@ -109,3 +111,60 @@ def test_a_folder_is_asked_for_no_more_than_the_names(tmp_path: Path) -> None:
     assert t4.list_packages(tmp_path) == ["a/p"]
     found = t4.list_package_versions("a/p", tmp_path)
     assert [top_hash for _, top_hash in found] == [*hashes, hashes[-1]]
+
+
+def test_many_publications_of_one_second_cost_the_same_each(
+    bucket: str, s3_env: SeaweedFS, mocker: MockerFixture
+) -> None:
+    mocker.patch("time.time", autospec=True, return_value=1_700_000_000.5)
+    store = open_store(bucket, load_settings())
+    listed = []
+    with watched(s3_env.endpoint_url) as (relay, settings):
+        pointers = Registry(open_store(bucket, settings), DEFAULT_LIMITS).pointers
+        for number in range(40):
+            relay.requests.clear()
+            pointers.publish("a/p", f"{number:064x}", expected=ANYTHING)
+            # Where `latest` is, which names there are, the new one, and `latest`.
+            assert [request.method for request in relay.requests] == ["GET", "GET", "PUT", "PUT"]
+            after = parse_qs(urlsplit(relay.requests[1].target).query)["start-after"][0]
+            listed.append(len([info for info in store.list(f"{POINTERS}a/p/") if info.key > after]))
+        seconds = [int(pointer.name) for pointer in pointers.revisions("a/p")]
+    # The last one, the new one, `latest`.
+    assert listed == [2] + [3] * 39
+    assert seconds == list(range(1_700_000_000, 1_700_000_040))
+
+
+def test_what_others_did_meanwhile_is_seen(
+    bucket: str, mocker: MockerFixture, s3_env: SeaweedFS
+) -> None:
+    mocker.patch("time.time", autospec=True, return_value=1_700_000_000.5)
+    store = open_store(bucket, load_settings())
+    pointers = Registry(store, DEFAULT_LIMITS).pointers
+
+    def publish_next(number: int) -> int:
+        pointers.publish("a/p", f"{number:064x}", expected=ANYTHING)
+        return max(int(pointer.name) for pointer in pointers.revisions("a/p"))
+
+    first = [publish_next(number) for number in range(3)]
+    store.write(f"{POINTERS}a/p/{first[-1] + 7}", b"a" * 64)
+    assert publish_next(3) == first[-1] + 8
+    # The last one is gone, and so are those that a rival made: the clock's own second is free.
+    for info in list(store.list(f"{POINTERS}a/p/")):
+        store.delete(info.key)
+    assert publish_next(4) == 1_700_000_000
+    # Only the last one is gone.
+    publish_next(5)
+    store.delete(f"{POINTERS}a/p/1700000001")
+    assert publish_next(6) == 1_700_000_001
+    assert [p.top_hash for p in pointers.revisions("a/p")] == [f"{n:064x}" for n in (4, 6)]
+
+
+def test_a_long_history_is_not_listed_to_add_to_it(bucket: str, s3_env: SeaweedFS) -> None:
+    publish(bucket, "a/p", 30)
+    with watched(s3_env.endpoint_url) as (relay, settings):
+        before = int(time.time())
+        pointers = Registry(open_store(bucket, settings), DEFAULT_LIMITS).pointers
+        pointers.publish("a/p", "f" * 64, expected=ANYTHING)
+        (listing,) = relay.seen("GET", "list-type=2")
+    after = parse_qs(urlsplit(listing.target).query)["start-after"][0]
+    assert int(after.rpartition("/")[2]) >= before - 1

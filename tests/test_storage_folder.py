@@ -11,11 +11,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pytest_mock import MockerFixture
 
 from t4_ops.errors import InvalidInputError, NotFoundError, StorageError
 from t4_ops.settings import S3Settings, Settings
@@ -185,6 +188,28 @@ def test_what_is_no_object_is_not_listed(root: Path, store: FolderStore) -> None
     assert (level.folders, level.objects) == (("a/",), ())
     assert (root / LOCK).exists()
     assert store.list_folder(".t4/v1/").objects == ()
+
+
+def test_a_name_that_the_system_lists_twice_does_no_harm(
+    root: Path, store: FolderStore, mocker: MockerFixture
+) -> None:
+    for key in ("a/x", "b", "c"):
+        store.write(key, b"1")
+    real = os.scandir
+
+    def scandir_twice(fd: int) -> Any:
+        with real(fd) as found:
+            before = list(found)
+        for item in before:
+            item.stat(follow_symlinks=False)
+        (root / "b").write_bytes(b"it grows")
+        with real(fd) as found:
+            return nullcontext([*before, *found])
+
+    # As some network file systems do while a folder changes.
+    mocker.patch("os.scandir", autospec=True, side_effect=scandir_twice)
+    assert {info.key for info in store.list()} == {"a/x", "b", "c"}
+    assert set(store.list_folder().folders) == {"a/"}
 
 
 def test_the_etag_sees_bytes_behind_an_unchanged_time(root: Path, store: FolderStore) -> None:

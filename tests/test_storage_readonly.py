@@ -19,6 +19,7 @@ READS = {
     "leftovers",
     "list",
     "list_folder",
+    "list_level",
     "list_versions",
     "open",
     "read",

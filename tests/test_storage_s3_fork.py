@@ -6,6 +6,8 @@ import multiprocessing
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -73,10 +75,59 @@ def test_a_forked_child_uses_the_store(store: S3Store) -> None:
     assert store.read("child").data == b"small"
 
 
+LISTS_AND_FORKS = """
+import os, sys, threading
+from t4_ops.settings import load_settings
+from t4_ops.storage import open_store
+
+def read():
+    found = []
+    add = lambda: found.append(store.read('k').data)
+    threads = [threading.Thread(target=add) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert found == [b'1'] * 8, found
+
+store = open_store(sys.argv[1], load_settings())
+assert [info.key for info in store.list()] == ['k']
+assert 'obstore' not in sys.modules
+child = os.fork()
+read()  # both, each with an obstore of its own
+print('obstore' in sys.modules, flush=True)
+if child:
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+"""
+
+
+def test_a_fork_between_the_first_list_and_the_first_object(
+    unversioned: S3Store, s3_env: SeaweedFS
+) -> None:
+    unversioned.write("k", b"1")
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-W",
+            "ignore::DeprecationWarning",
+            "-c",
+            LISTS_AND_FORKS,
+            unversioned.url,
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("True\nTrue\n", "")
+
+
 @pytest.mark.filterwarnings("ignore:This process .*fork:DeprecationWarning")
 def test_a_forked_pool_uses_the_store(unversioned: S3Store) -> None:
     unversioned.write("parent", b"1")
-    with multiprocessing.get_context("fork").Pool(1) as pool:
+    # Libraries that were tested before may handle SIGTERM, which is how a pool ends its workers.
+    default = (signal.SIGTERM, signal.SIG_DFL)
+    with multiprocessing.get_context("fork").Pool(1, signal.signal, default) as pool:
         answer = pool.apply_async(use_everything, (unversioned,)).get(timeout=30)
     assert answer == EXPECTED_IN_CHILD
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from demo.seaweedfs import SeaweedFS
-from t4_ops.errors import InvalidInputError, NotFoundError
+from t4_ops.errors import InvalidInputError, NotFoundError, StorageError
 from t4_ops.storage.s3 import S3Store
-from tests.s3_support import bucket_of, client_of, settings_for
+from tests.s3_support import Fault, bucket_of, client_of, run_relay, settings_for
 
 
 @pytest.fixture
@@ -204,3 +206,100 @@ def test_delete_many(store: S3Store) -> None:
     store.delete_many(many)
 
     assert [info.key for info in store.list()] == ["stays"]
+
+
+PAGE = (
+    '<?xml version="1.0"?><ListBucketResult{}><IsTruncated>{}</IsTruncated>'
+    "<NextContinuationToken>t</NextContinuationToken><EncodingType>url</EncodingType>{}"
+    "</ListBucketResult>"
+)
+OBJECT = (
+    "<Contents><Key>a%20{0}%26&amp;%3C</Key><Size>{0}</Size><ETag>&quot;e{0}&quot;</ETag>"
+    "<LastModified>2015-10-21T07:28:00.500Z</LastModified>"
+    "<Owner><ID>me</ID></Owner><StorageClass>STANDARD</StorageClass></Contents>"
+)
+
+
+@pytest.mark.parametrize("space", ["", ' xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'])
+def test_pages_are_read_whole_and_followed(s3_server: SeaweedFS, space: str) -> None:
+    with run_relay(s3_server.endpoint_url) as relay:
+        relay.rule = lambda request: Fault(
+            200,
+            (
+                PAGE.format(space, "false", OBJECT.format(3))
+                if "continuation-token" in request.target
+                else PAGE.format(space, "true", OBJECT.format(1) + OBJECT.format(2))
+            ).encode(),
+        )
+        store = S3Store("s3://bucket", settings_for(s3_server, endpoint_url=relay.url))
+        found = list(store.list("a "))
+    assert [info.key for info in found] == ["a 1&&<", "a 2&&<", "a 3&&<"]
+    assert [info.size_bytes for info in found] == [1, 2, 3]
+    assert [info.etag for info in found] == ['"e1"', '"e2"', '"e3"']
+    assert {info.mtime_s for info in found} == {1445412480.5}
+
+
+def test_a_server_that_starts_at_the_beginning_all_the_same(s3_server: SeaweedFS) -> None:
+    keys = ["f/1", "f/2", "f/2/x", "f/3"]
+    objects = "".join(f"<Contents><Key>{key}</Key><Size>1</Size></Contents>" for key in keys)
+    with run_relay(s3_server.endpoint_url) as relay:
+        relay.rule = lambda _: Fault(
+            200, f"<ListBucketResult>{objects}</ListBucketResult>".encode()
+        )
+        store = S3Store("s3://bucket", settings_for(s3_server, endpoint_url=relay.url))
+        assert [info.key for info in store.list_level("f/", start_after="f/1")] == ["f/2", "f/3"]
+        assert [info.key for info in store.list_level("f/")] == ["f/1", "f/2", "f/3"]
+
+
+def test_what_is_not_of_an_object_is_read_as_it_was_sent(s3_server: SeaweedFS) -> None:
+    """A server that encodes nothing, and says more of an object than S3 does."""
+    page = (
+        "<?xml version='1.0' encoding='ISO-8859-1'?><ListBucketResult>"
+        "<Contents><Key>a&#13;é</Key><Size>1</Size><VersionId>its own</VersionId>"
+        "<LastModified>1445412480</LastModified></Contents>"
+        "<CommonPrefixes><Prefix>b&#13;/</Prefix></CommonPrefixes>{}</ListBucketResult>"
+    )
+    more = "<IsTruncated>true</IsTruncated><NextContinuationToken>t&#13;</NextContinuationToken>"
+    with run_relay(s3_server.endpoint_url) as relay:
+        relay.rule = lambda request: Fault(
+            200, page.format("" if "token=" in request.target else more).encode()
+        )
+        store = S3Store("s3://bucket", settings_for(s3_server, endpoint_url=relay.url))
+        found = store.list_folder()
+        targets = [request.target for request in relay.requests]
+    assert found.folders == ("b\r/",)
+    assert {(info.key, info.version_id, info.mtime_s) for info in found.objects} == {
+        ("a\ré", None, 1445412480.0)
+    }
+    assert ["continuation-token=t%0D" in target for target in targets] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b"<ListBucketResult><Contents>", "ListObjectsV2"),
+        (b"no XML", "ListObjectsV2"),
+        (b"<Error><Code>InternalError</Code><Message>later</Message></Error>", "later"),
+    ],
+)
+def test_what_is_no_page_is_no_empty_list(s3_server: SeaweedFS, body: bytes, told: str) -> None:
+    with run_relay(s3_server.endpoint_url) as relay:
+        relay.rule = lambda _: Fault(200, body)
+        settings = settings_for(s3_server, endpoint_url=relay.url, max_attempts=1)
+        with pytest.raises(StorageError, match=told):
+            list(S3Store("s3://bucket", settings).list())
+
+
+def test_a_list_does_not_load_obstore(store: S3Store, s3_env: SeaweedFS) -> None:
+    store.write("k", b"1")
+    code = (
+        "import sys\n"
+        "from t4_ops.settings import load_settings\n"
+        "from t4_ops.storage import open_store\n"
+        f"print([info.key for info in open_store({store.url!r}, load_settings()).list()],"
+        " 'obstore' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.stdout, done.stderr) == ("['k'] False\n", "")

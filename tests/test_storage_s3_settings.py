@@ -97,6 +97,8 @@ def test_a_profile_of_the_shared_files(
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(credentials))
 
     use(S3Store(url, S3Settings(profile="mine")))
+    monkeypatch.setenv("AWS_PROFILE", "of somebody else")
+    use(S3Store(url, S3Settings(profile="mine", max_attempts=2)))
     with pytest.raises(InvalidInputError, match="yours"):
         S3Store(url, S3Settings(profile="yours")).head("k")
 

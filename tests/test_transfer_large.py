@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
 import threading
+from binascii import b2a_base64
 from pathlib import Path
 
 import pytest
 
 import t4_ops as t4
 from demo.seaweedfs import SeaweedFS
-from t4_ops.checksums import checksum_of
+from t4_ops.checksums import CHUNK_BYTES, checksum_of
 from t4_ops.errors import IntegrityError, StorageError
 from t4_ops.settings import Settings
 from t4_ops.storage import open_bucket, open_source
@@ -75,6 +77,63 @@ def test_a_source_that_is_not_what_was_hashed_is_not_stored(
     client = client_of(s3_server)
     assert not client.list_objects_v2(Bucket=versioned_bucket).get("Contents")
     assert not client.list_multipart_uploads(Bucket=versioned_bucket).get("Uploads")
+
+
+def chunk_digests(data: bytes) -> list[bytes]:
+    """Return the digests of the chunks of an object of less than 80 GB."""
+    starts = range(0, len(data), CHUNK_BYTES)
+    return [hashlib.sha256(data[start : start + CHUNK_BYTES]).digest() for start in starts]
+
+
+def is_part(request: Request) -> bool:
+    return "partNumber=" in request.target
+
+
+@pytest.mark.parametrize(
+    "server",
+    [None, Fault(200, headers={"ETag": '"x"'})],
+    ids=["compares", "takes anything"],
+)
+def test_digests_of_other_bytes_are_found_out(
+    server: Fault | None, large_folder: Path, s3_server: SeaweedFS, versioned_bucket: str
+) -> None:
+    other = LARGE[:-1] + bytes([LARGE[-1] ^ 1])
+    with run_relay(s3_server.endpoint_url) as relay:
+        relay.rule = lambda request: server if is_part(request) else None
+        settings = Settings(s3=settings_for(s3_server, endpoint_url=relay.url))
+        store = open_bucket(f"s3://{versioned_bucket}", settings)
+        with (
+            open_source(str(large_folder / "large.bin")) as source,
+            pytest.raises(IntegrityError, match="is not what was hashed"),
+        ):
+            store.upload_ranges("x", source, checksum_of(other), digests=chunk_digests(other))
+    client = client_of(s3_server)
+    assert not client.list_objects_v2(Bucket=versioned_bucket).get("Contents")
+    assert not client.list_multipart_uploads(Bucket=versioned_bucket).get("Uploads")
+
+
+@pytest.mark.parametrize("without", [None, "x-amz-checksum"], ids=["compares", "is silent"])
+@pytest.mark.parametrize("known", [0, 2, 3])
+def test_known_digests_change_nothing_of_what_is_written(
+    known: int,
+    without: str | None,
+    large_folder: Path,
+    s3_server: SeaweedFS,
+    versioned_bucket: str,
+) -> None:
+    with run_relay(s3_server.endpoint_url) as relay:
+        relay.rule = lambda request: Fault(without=without) if is_part(request) else None
+        settings = Settings(s3=settings_for(s3_server, endpoint_url=relay.url))
+        store = open_bucket(f"s3://{versioned_bucket}", settings)
+        # As many as there are parts are taken; others are of the file as it was before.
+        digests = chunk_digests(LARGE)[:known]
+        with open_source(str(large_folder / "large.bin")) as source:
+            store.upload_ranges("x", source, checksum_of(LARGE), digests=digests)
+        sent = [r.headers["x-amz-checksum-sha256"] for r in relay.seen("PUT", "partNumber=")]
+    expected = [b2a_base64(digest, newline=False).decode() for digest in chunk_digests(LARGE)]
+    assert sorted(sent) == sorted(expected)
+    found = client_of(s3_server).get_object(Bucket=versioned_bucket, Key="x")
+    assert found["Body"].read() == LARGE
 
 
 def test_uploads_that_failed_keep_no_room_from_later_ones(

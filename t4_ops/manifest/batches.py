@@ -107,16 +107,22 @@ def orders_of(block: bytes, count: int, limits: Limits) -> list[str] | None:
         count: How many they are.
         limits: Bounds on keys.
     """
-    # The decoder takes line feeds for white space; here each must stand between two records.
-    if not block.startswith(b"{") or block.count(b"}\n{") != count - 1:
+    if not _is_record_a_line(block, count):
         return None
     try:
         keys = [record.logical_key for record in _decode_keys(block)]
     except _REFUSALS:
         return None
-    if len(keys) != count or not are_legal(keys, limits):
-        return None
-    return tree_orders(keys)
+    return _orders(keys, count, limits)
+
+
+def _is_record_a_line(block: bytes, count: int) -> bool:
+    # The decoder takes line feeds for white space; here each must stand between two records.
+    return block.startswith(b"{") and block.count(b"}\n{") == count - 1
+
+
+def _orders(keys: list[str], count: int, limits: Limits) -> list[str] | None:
+    return tree_orders(keys) if len(keys) == count and are_legal(keys, limits) else None
 
 
 def keys_of(block: bytes) -> list[str]:
@@ -173,18 +179,45 @@ def hashed_block(block: bytes, is_plain: bool) -> HashedBlock | None:
         block: The lines.
         is_plain: What `is_plain_block` says of it.
     """
-    if not is_plain:
+    records = _records_of(block) if is_plain else None
+    return None if records is None else _hashed(records)
+
+
+def ordered_block(
+    block: bytes, count: int, limits: Limits, is_plain: bool
+) -> tuple[list[str], HashedBlock] | None:
+    """Return what `orders_of` and `hashed_block` do together, decoding the lines once.
+
+    None if a line may be wrong, or one of them describes a directory.
+    """
+    if not is_plain or not _is_record_a_line(block, count):
         return None
-    local_key: str | None = None
+    records = _records_of(block)
+    if records is None:
+        return None
+    orders = _orders([record.logical_key for record in records], count, limits)
+    found = None if orders is None else _hashed(records)
+    return None if orders is None or found is None else (orders, found)
+
+
+def _records_of(block: bytes) -> list[_Record] | None:
     try:
-        records = _decode_hashed(block)
-        for record in records:
-            keys = record.physical_keys
-            if not keys or not keys[0].startswith(PLACES):
-                return None
-            if local_key is None and not keys[0].startswith("s3://"):
-                local_key = record.logical_key
-            record.physical_keys = None
+        return _decode_hashed(block)
+    except _REFUSALS:
+        return None
+
+
+def _hashed(records: list[_Record]) -> HashedBlock | None:
+    """Return what records add to a manifest; they lose their physical keys."""
+    local_key: str | None = None
+    for record in records:
+        keys = record.physical_keys
+        if not keys or not keys[0].startswith(PLACES):
+            return None
+        if local_key is None and not keys[0].startswith("s3://"):
+            local_key = record.logical_key
+        record.physical_keys = None
+    try:
         text = _joined(_encoder.encode_lines(records))
     except _REFUSALS:
         return None

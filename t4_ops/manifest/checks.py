@@ -99,7 +99,7 @@ def index_lines(lines: Lines, limits: Limits) -> tuple[array[int] | range, list[
     Raises:
         FormatError: A key breaks a rule, stands twice, or is both file and directory.
     """
-    directories = _first_directories(lines, limits)
+    directories = first_directories(lines, limits)
     first = 1 + len(directories)
     if _are_entries_in_order(lines, first, limits):
         # The usual case: directories first, then entries in order. No table is needed.
@@ -107,7 +107,7 @@ def index_lines(lines: Lines, limits: Limits) -> tuple[array[int] | range, list[
     return _index_any_order(lines, limits)
 
 
-def _first_directories(lines: Lines, limits: Limits) -> list[int]:
+def first_directories(lines: Lines, limits: Limits) -> list[int]:
     """Return the numbers of the lines of directories that stand right below the header."""
     directories: list[int] = []
     for line in range(1, len(lines)):

@@ -25,7 +25,7 @@ USER_META: Final = "user_meta"
 
 
 # Made for every file, sometimes twice: as a struct in a quarter of a dataclass's time.
-class Entry(msgspec.Struct, frozen=True):
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """One file of a package.
 
     Attributes:

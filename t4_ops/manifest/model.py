@@ -16,7 +16,13 @@ from t4_ops.manifest.batches import (
     keys_and_sizes_of,
     keys_of,
 )
-from t4_ops.manifest.checks import index_lines, read_header, refuse_directories, refuse_long_lines
+from t4_ops.manifest.checks import (
+    first_directories,
+    index_lines,
+    read_header,
+    refuse_directories,
+    refuse_long_lines,
+)
 from t4_ops.manifest.entry import (
     Directory,
     Entry,
@@ -26,7 +32,13 @@ from t4_ops.manifest.entry import (
 )
 from t4_ops.manifest.lines import Lines
 from t4_ops.manifest.making import Piece, compose
-from t4_ops.manifest.proving import Proof, hashed_blocks, hashed_lines, prove
+from t4_ops.manifest.proving import (
+    Proof,
+    check_and_prove,
+    hashed_blocks,
+    hashed_lines,
+    prove,
+)
 
 
 class Manifest:
@@ -37,7 +49,12 @@ class Manifest:
     """
 
     def __init__(
-        self, lines: Lines, limits: Limits = DEFAULT_LIMITS, *, first_entry: int | None = None
+        self,
+        lines: Lines,
+        limits: Limits = DEFAULT_LIMITS,
+        *,
+        first_entry: int | None = None,
+        proves: bool = False,
     ) -> None:
         """Read the header and check every key once.
 
@@ -46,6 +63,7 @@ class Manifest:
             limits: Bounds on keys and records.
             first_entry: Number of the first line of an entry, where it is known that from there on
                 all are entries with legal keys in tree order.
+            proves: Compute the top hash in the same pass; for who is going to ask for it.
 
         Raises:
             FormatError: The bytes are no manifest, or a key breaks a rule.
@@ -54,18 +72,25 @@ class Manifest:
         refuse_long_lines(lines, limits)
         self._header = read_header(lines)
         self._entries: array[int] | range
+        proof = None
+        if proves:
+            directories = first_directories(lines, limits)
+            proof = check_and_prove(lines, self._header, directories, limits)
+            first_entry = None if proof is None else 1 + len(directories)
         if first_entry is None:
             self._entries, self._directories = index_lines(lines, limits)
         else:
             self._entries = range(first_entry, len(lines))
             self._directories = list(range(1, first_entry))
         refuse_directories(lines, self._directories, lambda key: self.get(key) is not None)
-        self._proof: Proof | None = None
+        self._proof: Proof | None = proof
 
     @classmethod
-    def read(cls, chunks: Iterable[Buffer], limits: Limits = DEFAULT_LIMITS) -> Manifest:
-        """Return the manifest whose bytes arrive in pieces."""
-        return cls(Lines.read(chunks), limits)
+    def read(
+        cls, chunks: Iterable[Buffer], limits: Limits = DEFAULT_LIMITS, *, proves: bool = False
+    ) -> Manifest:
+        """Return the manifest whose bytes arrive in pieces; see `__init__`."""
+        return cls(Lines.read(chunks), limits, proves=proves)
 
     @classmethod
     def from_bytes(cls, data: bytes, limits: Limits = DEFAULT_LIMITS) -> Manifest:

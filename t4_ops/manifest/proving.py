@@ -9,13 +9,25 @@ from itertools import islice
 from typing import Any, Final
 
 from t4_ops.errors import FormatError
-from t4_ops.manifest.batches import HashedBlock, hashed_block, hashed_entries, is_plain_block
+from t4_ops.keys import Limits
+from t4_ops.manifest.batches import (
+    HashedBlock,
+    are_in_order,
+    hashed_block,
+    hashed_entries,
+    is_plain_block,
+    ordered_block,
+)
 from t4_ops.manifest.canonical import canonical_json
-from t4_ops.manifest.entry import Entry, decode_entry, hashed_part
+from t4_ops.manifest.entry import Entry, decode_entry, decode_record, hashed_part
 from t4_ops.manifest.lines import Lines
 
 # So many entries are hashed by one call.
 _HASH_BATCH: Final = 500
+
+
+class _UnusualError(Exception):
+    """Some lines can't be taken together; nothing need be wrong with them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +91,40 @@ def hashed_lines(lines: Lines, first: int, end: int) -> Iterator[HashedBlock]:
             yield from hashed_blocks(decode_entry(lines[n], n + 1) for n in range(start, stop))
         else:
             yield found
+
+
+def check_and_prove(
+    lines: Lines, header: Mapping[str, Any], directories: Sequence[int], limits: Limits
+) -> Proof | None:
+    """Return what `prove` does, all keys and their order checked in the same pass.
+
+    Args:
+        lines: A manifest.
+        header: Its header.
+        directories: Numbers of the lines of directories, which stand right below the header.
+        limits: Bounds on keys.
+
+    Returns:
+        None if something is out of the ordinary: passes that do one thing each say what it is.
+    """
+    try:
+        for number in directories:
+            decode_record(lines[number], number + 1)
+        return prove(header, _checked_lines(lines, 1 + len(directories), limits))
+    except (_UnusualError, FormatError):
+        return None
+
+
+def _checked_lines(lines: Lines, first: int, limits: Limits) -> Iterator[HashedBlock]:
+    longest_bytes, previous = lines.longest_line(), ""
+    for start, stop in lines.blocks(first, len(lines)):
+        block = lines.slice(start, stop)
+        is_plain = is_plain_block(block, longest_bytes)
+        found = ordered_block(block, stop - start, limits, is_plain)
+        if found is None or not are_in_order(found[0], previous):
+            raise _UnusualError
+        previous = found[0][-1]
+        yield found[1]
 
 
 def top_hash_of(header: Mapping[str, Any], entries: Iterable[Entry]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from enum import Enum, auto
 
 from t4_ops.errors import ConflictError, FormatError, NotFoundError, StorageError
@@ -18,7 +19,6 @@ from t4_ops.registry.pointer import (
     read_pointer,
 )
 from t4_ops.registry.revisions import Claim
-from t4_ops.registry.turns import turn
 from t4_ops.storage import Content, FolderStore, NoStoreError, PreconditionFailedError, Store
 
 
@@ -164,7 +164,7 @@ class Latest:
         """Move it in a bucket: look, write on condition that it is still so, else look again."""
         read = self.read_or_damaged if may_be_damaged else self.read
         doubts = Doubts()
-        with turn(f"{self._store.url}/{swap.name}"):
+        with _turn(f"{self._store.url}/{swap.name}"):
             for _ in rounds(self._store.url, swap.name):
                 current = read(swap.name)
                 if (outcome := swap.look(current)) is not None:
@@ -224,3 +224,15 @@ class Latest:
         held = None if now is None else now.top_hash
         if held != successor:
             raise conflict(self._store.url, name, current.top_hash, held)
+
+
+def _turn(pointer: str) -> AbstractContextManager[None]:
+    # Imported here: users of folders are spared loading ctypes.
+    try:
+        from t4_ops.registry.turns import turn
+    except ImportError as exc:
+        if exc.name not in ("ctypes", "_ctypes"):
+            raise
+        # A Python that was built without libffi. It races, as between machines.
+        return nullcontext()
+    return turn(pointer)

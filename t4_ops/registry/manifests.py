@@ -115,7 +115,8 @@ class Manifests:
                 fingerprint = Fingerprint(reader, reader.info)
                 pieces = iter(fingerprint)
                 try:
-                    return (Manifest.read(pieces, self._limits), reader.info), fingerprint
+                    manifest = Manifest.read(pieces, self._limits, proves=True)
+                    return (manifest, reader.info), fingerprint
                 except FormatError as exc:
                     deque(pieces, maxlen=0)
                     return exc, fingerprint

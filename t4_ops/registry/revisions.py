@@ -21,6 +21,9 @@ _READERS: Final = 16
 # Seconds that a pointer's name may be ahead of its neighbour's for a collision.
 _LONGEST_JUMP: Final = 32
 _log = logging.getLogger(__name__)
+# The last pointer that this process made, by package.
+_last_seen: dict[tuple[object, ...], int] = {}
+_MOST_SEEN: Final = 1024
 
 
 class Revisions:
@@ -52,7 +55,7 @@ class Revisions:
     def _listed(self, name: str, after: str) -> Iterator[ObjectInfo]:
         """Yield the facts of a package's pointers with the pointers' own names as keys."""
         prefix = pointer_key(name, "")
-        for info in self._store.list(prefix, start_after=prefix + after if after else ""):
+        for info in self._store.list_level(prefix, start_after=prefix + after if after else ""):
             pointer = info.key[len(prefix) :]
             if pointer == LATEST or (pointer.isascii() and pointer.isdigit()):
                 yield replace(info, key=pointer)
@@ -131,10 +134,7 @@ class Revisions:
             ConflictError: Others took every second that was tried.
             StorageError: The storage failed for good.
         """
-        second, doubts = int(time.time()), Doubts()
-        names = patiently(lambda: list(self.names(name, after=str(second - 1))))
-        later = [int(pointer) for pointer in names if pointer != LATEST]
-        second = max([second, *(p + 1 for p in later)])
+        second, doubts = self._free_second(name), Doubts()
         for lost in range(MAX_ROUNDS):
             key = pointer_key(name, str(second))
             try:
@@ -149,8 +149,35 @@ class Revisions:
                 if self._holds(name, second, top_hash):
                     return str(second), False
             else:
+                self._note(name, second)
                 return str(second), True
         raise gives_up(self._store.url, pointer_key(name, ""))
+
+    def _free_second(self, name: str) -> int:
+        """Return a second that sorts after all pointers of a package: now, if it does.
+
+        Where many revisions were published within seconds their names lie ahead of the clock. What
+        this process saw of them last time it need not be told again: it asks for that name and
+        those after it, and for all if that one is gone.
+        """
+        now, last = int(time.time()), _last_seen.get(self._place(name), 0)
+        later = self._seconds(name, last - 1) if last > now else []
+        if last not in later:
+            later = self._seconds(name, now - 1)
+        return max([now, *(second + 1 for second in later)])
+
+    def _seconds(self, name: str, after: int) -> list[int]:
+        names = patiently(lambda: list(self.names(name, after=str(after))))
+        return [int(pointer) for pointer in names if pointer != LATEST]
+
+    def _place(self, name: str) -> tuple[object, ...]:
+        return self._store.url, getattr(self._store, "settings", None), name
+
+    def _note(self, name: str, second: int) -> None:
+        _last_seen[self._place(name)] = second
+        while len(_last_seen) > _MOST_SEEN:
+            # Another thread may take it out first.
+            _last_seen.pop(next(iter(_last_seen)), None)
 
     def _holds(self, name: str, second: int, top_hash: str) -> bool:
         pointer = self._readable(name, str(second))

@@ -12,6 +12,7 @@ from typing import Final, TypeVar
 
 from t4_ops.errors import InvalidInputError, NotFoundError, StorageError
 from t4_ops.storage._files import flush, storage_error
+from t4_ops.storage.whole import FOLDER_FLAGS
 
 _Made = TypeVar("_Made")
 
@@ -19,8 +20,7 @@ _Made = TypeVar("_Made")
 _KEPT_OPEN: Final = 64
 # Each further round needs somebody who removes the directory just made.
 _ROUNDS: Final = 100
-_ROOT_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_FLAGS: Final = _ROOT_FLAGS | os.O_NOFOLLOW
+_FLAGS: Final = FOLDER_FLAGS | os.O_NOFOLLOW
 
 
 class _FileInTheWayError(InvalidInputError):
@@ -101,7 +101,7 @@ class Directories:
             return fd
         names = components(relative) if relative else []
         try:
-            fd = os.open(self.root, _ROOT_FLAGS)
+            fd = os.open(self.root, FOLDER_FLAGS)
             for depth, name in enumerate(names):
                 fd = self._descend(fd, name, names[: depth + 1])
         except _FileInTheWayError as exc:
@@ -242,7 +242,7 @@ class Directories:
         for path in reversed(missing):
             path.mkdir(exist_ok=True)
             if durable:
-                fd = os.open(path.parent, _ROOT_FLAGS)
+                fd = os.open(path.parent, FOLDER_FLAGS)
                 try:
                     flush(fd, str(path.parent), is_folder=True)
                 finally:
@@ -250,7 +250,7 @@ class Directories:
 
     def _make_below(self, names: list[str], *, durable: bool) -> tuple[int, int]:
         made = 0
-        fd = os.open(self.root, _ROOT_FLAGS)
+        fd = os.open(self.root, FOLDER_FLAGS)
         for depth, name in enumerate(names):
             try:
                 made = max(made, (len(names) - depth) * _mkdir(fd, name))
@@ -268,7 +268,7 @@ class Directories:
         while kept is None and depth > 0:
             depth -= 1
             kept = self._from_kept("/".join(names[:depth]))
-        fd = os.open(self.root, _ROOT_FLAGS) if kept is None else kept
+        fd = os.open(self.root, FOLDER_FLAGS) if kept is None else kept
         for level in range(depth, len(names)):
             try:
                 is_new = _mkdir(fd, names[level])

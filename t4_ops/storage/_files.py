@@ -11,12 +11,10 @@ from typing import Final
 
 from t4_ops.checksums import Buffer
 from t4_ops.errors import InvalidInputError, NotFoundError, StorageError, T4Error
+from t4_ops.storage.whole import READ_FLAGS
 
 READ_BYTES: Final = 1024 * 1024
 """Bytes a read asks for. Source: sizes from 64 KiB to 8 MiB measured within 10 % of each other."""
-
-# Non-blocking, or the open itself would wait for a fifo's other end; a regular file ignores it.
-READ_FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
 # Strict, so that no scan passes over a user's own file.
 _TEMPORARY: Final = re.compile(r"\.t4-[0-9a-f]{16}\.tmp")

@@ -7,6 +7,7 @@ before `/`. Sorting folders by their name with the `/` gives the bucket's order.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import itemgetter
 
 from t4_ops.errors import InvalidInputError, NotFoundError
 from t4_ops.storage._lock import LOCK_KEY
@@ -77,7 +78,9 @@ def _level(
         entries = tree.entries(folder, is_wanted)
     except NotFoundError:
         return []
-    return sorted((_key(folder, entry.name, entry.kind), entry) for entry in entries)
+    keyed = [(_key(folder, entry.name, entry.kind), entry) for entry in entries]
+    # By the key alone: while a folder changes, some file systems list a name twice.
+    return sorted(keyed, key=itemgetter(0))
 
 
 def _key(folder: str, name: str, kind: Kind) -> str:

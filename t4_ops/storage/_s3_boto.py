@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlsplit
@@ -15,11 +15,12 @@ import botocore.session
 from botocore import UNSIGNED, exceptions
 from botocore.config import Config
 from botocore.credentials import Credentials, RefreshableCredentials
-from botocore.loaders import Loader, create_loader
 from botocore.utils import parse_timestamp
 
 from t4_ops.errors import InvalidInputError, T4Error
 from t4_ops.settings import AddressingStyle, S3Settings
+from t4_ops.storage._s3_boto_listing import read_listings_quickly
+from t4_ops.storage._s3_boto_models import models
 from t4_ops.storage._s3_errors import Attempt, Explainer
 
 if TYPE_CHECKING:
@@ -187,8 +188,9 @@ def _connect(bucket: str, settings: S3Settings, explain: Explainer) -> Connectio
 
 
 def _session(settings: S3Settings) -> tuple[boto3.Session, str | None]:
-    core = botocore.session.Session()
-    loader = _loader(core.get_config_variable("data_path"))
+    # With its profile from the start: that of the environment may not exist.
+    core = botocore.session.Session(profile=settings.profile)
+    loader = models(core.get_config_variable("data_path"))
     core.register_component("data_loader", loader)
     # Most of the time of a listing went into dateutil: 0.70 s, now 0.31 s for 3,000 objects.
     core.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_parse_time)
@@ -203,15 +205,6 @@ def _session(settings: S3Settings) -> tuple[boto3.Session, str | None]:
     # Every session of boto3 adds its own folder.
     loader.search_paths[:] = dict.fromkeys(loader.search_paths)
     return session, settings.ca_bundle or core.get_config_variable("ca_bundle")
-
-
-@cache
-def _loader(data_path: str | None) -> Loader:
-    """Return what reads botocore's descriptions of services, and keeps what it has read.
-
-    Reading them was 120 of the 145 ms that each connection cost.
-    """
-    return create_loader(data_path)
 
 
 def _credentials(
@@ -251,13 +244,15 @@ def _client(
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
-    return session.client(
+    client = session.client(
         "s3",
         region_name=region,
         endpoint_url=settings.endpoint_url,
         verify=ca_bundle,
         config=config,
     )
+    read_listings_quickly(client, _parse_time)
+    return client
 
 
 def _region_of(client: S3Client, bucket: str) -> str | None:
@@ -316,5 +311,6 @@ def _is_aws(url: str) -> bool:
 
 def _parse_time(value: Any) -> datetime:
     if isinstance(value, str) and value[:4].isdigit():
-        return datetime.fromisoformat(value)
+        with suppress(ValueError):  # seconds since the epoch begin so, too
+            return datetime.fromisoformat(value)
     return parse_timestamp(value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from t4_ops.checksums import CHUNK_BYTES, Checksum
@@ -37,7 +37,13 @@ class LargeObjects:
     settings: S3Settings
 
     def upload_ranges(
-        self, key: str, source: PartSource, expected: Checksum | None, *, create_only: bool = False
+        self,
+        key: str,
+        source: PartSource,
+        expected: Checksum | None,
+        *,
+        create_only: bool = False,
+        digests: Sequence[bytes] = (),
     ) -> ObjectInfo:
         """Write an object of more than 8 MiB from a source that can be read at any place.
 
@@ -54,7 +60,9 @@ class LargeObjects:
         from t4_ops.storage._s3_multipart import upload_ranges
 
         connection = self._leaves(key).api.connection
-        return upload_ranges(connection, key, source, expected, create_only=create_only)
+        return upload_ranges(
+            connection, key, source, expected, create_only=create_only, digests=digests
+        )
 
     def stored(
         self, key: str, *, version_id: str | None = None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from t4_ops.settings import S3Settings
@@ -14,31 +13,52 @@ from t4_ops.storage._s3_leaf import Leaf
 if TYPE_CHECKING:
     from t4_ops.storage._s3_api import ObjectApi
 
-# A boto3 client takes some 15 MB: a process that sees many buckets keeps the last ones only.
+# A client takes some 15 MB: a process that sees many buckets keeps the last ones only.
 _MAX_BUCKETS: Final = 32
 
 
-@dataclass(slots=True)
 class Leaves:
-    """The two ways to one bucket.
+    """The two ways to one bucket: boto3 at once, obstore when the first object is asked for.
+
+    Who only lists is spared obstore's import and its start, 15 to 60 ms.
+
+    Args:
+        api: boto3: every operation, every key.
+        may_be_fast: Whether obstore may be used; not in a process that was forked from one that
+            had loaded it.
 
     Attributes:
-        api: boto3: every operation, every key.
-        fast: obstore; None in a process that was forked from one that had loaded it.
+        api: The same.
         is_versioned: What the bucket said when it was asked; None before.
     """
 
-    api: ObjectApi
-    fast: Leaf | None
-    is_versioned: bool | None = None
+    def __init__(self, api: ObjectApi, *, may_be_fast: bool) -> None:
+        self.api = api
+        self.is_versioned: bool | None = None
+        self._may_be_fast = may_be_fast
+        self._fast: Leaf | None = None
+        self._lock = threading.Lock()
 
     def leaf(self, key: str) -> Leaf:
-        """Return who reads an object."""
-        if self.fast is None:
-            return self.api
-        from t4_ops.storage._s3_obstore import carries
+        """Return who reads an object.
 
-        return self.fast if carries(key) else self.api
+        Raises:
+            InvalidInputError: obstore can't use the settings.
+        """
+        if not self._may_be_fast:
+            return self.api
+        from t4_ops.storage._s3_obstore import FastObjects, carries
+
+        if not carries(key):
+            return self.api
+        if (fast := self._fast) is not None:
+            return fast
+        with self._lock:
+            # Another thread may have been first.
+            fast = self._fast
+            if fast is None:
+                fast = self._fast = FastObjects(self.api.connection)
+            return fast
 
     def writer(self, key: str) -> Leaf:
         """Return who writes an object; obstore can't set an ACL."""
@@ -81,12 +101,8 @@ class _Process:
         from t4_ops.storage._s3_api import ObjectApi
         from t4_ops.storage._s3_boto import connect
 
-        connection = connect(url, settings)
-        if self._is_obstore_dead:
-            return Leaves(ObjectApi(connection), None)
-        from t4_ops.storage._s3_obstore import FastObjects
-
-        return Leaves(ObjectApi(connection), FastObjects(connection))
+        api = ObjectApi(connect(url, settings))
+        return Leaves(api, may_be_fast=not self._is_obstore_dead)
 
 
 _PROCESS: Final = _Process()

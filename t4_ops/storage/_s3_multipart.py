@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from abc import abstractmethod
 from binascii import a2b_base64, b2a_base64
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from io import SEEK_CUR, SEEK_END, SEEK_SET, RawIOBase
 from typing import Any, Final
 
 from t4_ops.checksums import (
@@ -28,6 +26,7 @@ from t4_ops.checksums import (
 from t4_ops.errors import IntegrityError, T4Error
 from t4_ops.storage._rooms import ROOMS
 from t4_ops.storage._s3_api import sha256_base64, write_parameters
+from t4_ops.storage._s3_bodies import Body, Span, View
 from t4_ops.storage._s3_boto import Connection
 from t4_ops.storage._s3_errors import Attempt, RefusedError
 from t4_ops.storage.base import ObjectInfo, PartSource
@@ -70,11 +69,13 @@ def upload_ranges(
     expected: Checksum | None,
     *,
     create_only: bool,
+    digests: Sequence[bytes] = (),
 ) -> ObjectInfo:
     """Write an object in parts that are read, hashed and sent side by side.
 
     Each part is hashed once: that digest is the checksum the server compares the part with, and
-    together they are the object's hash, compared before the object comes to be.
+    together they are the object's hash, compared before the object comes to be. Where the parts'
+    digests are known, not even once: unless the server does not say that it compared.
 
     Args:
         connection: The bucket.
@@ -82,6 +83,7 @@ def upload_ranges(
         source: The bytes, at least one.
         expected: The `sha2-256-chunked` hash they must have; None: any.
         create_only: Fail if there is an object when all parts have arrived.
+        digests: Those of the parts, if they are known; else none.
 
     Raises:
         PreconditionFailedError: `create_only`, and there is an object.
@@ -89,7 +91,7 @@ def upload_ranges(
     """
     size_bytes = source.size_bytes
     with begun(connection, key) as upload:
-        parts = upload.send_ranges(source)
+        parts = upload.send_ranges(source, digests)
         source.check_unchanged()
         check_parts(parts, expected, f"s3://{connection.bucket}/{key}")
         return upload.complete(parts, size_bytes, create_only)
@@ -170,28 +172,25 @@ class Upload:
             ROOMS.release()
             raise
 
-    def _send_held(self, number: int, part: Buffer) -> dict[str, Any]:
-        try:
-            return self._send_part(number, part, sha256_base64(part))
-        finally:
-            ROOMS.release()
-
-    def send_ranges(self, source: PartSource) -> list[dict[str, Any]]:
+    def send_ranges(self, source: PartSource, digests: Sequence[bytes]) -> list[dict[str, Any]]:
         step = chunk_size_bytes(source.size_bytes)
         starts = range(0, source.size_bytes, step)
+        # Of a source that was longer or shorter when it was hashed they say nothing.
+        known = digests if len(digests) == len(starts) else [None] * len(starts)
         failed = threading.Event()
 
-        def send(start: int) -> dict[str, Any]:
+        def send(start: int, digest: bytes | None) -> dict[str, Any]:
             if failed.is_set():
                 raise CancelledError
+            end = min(start + step, source.size_bytes)
             try:
-                return self._send_range(source, start, min(start + step, source.size_bytes))
+                return self._send_range(source, start, end, digest)
             except BaseException:
                 failed.set()
                 raise
 
         with ThreadPoolExecutor(_PARTS_AT_ONCE, "t4-upload") as pool:
-            futures = [pool.submit(send, start) for start in starts]
+            futures = [pool.submit(send, *part) for part in zip(starts, known, strict=True)]
             wait(futures)
         errors = [error for future in futures if (error := future.exception()) is not None]
         for error in errors:
@@ -200,15 +199,18 @@ class Upload:
                 raise error
         return [future.result() for future in futures]
 
-    def _send_range(self, source: PartSource, start: int, end: int) -> dict[str, Any]:
+    def _send_range(
+        self, source: PartSource, start: int, end: int, digest: bytes | None
+    ) -> dict[str, Any]:
         step = chunk_size_bytes(source.size_bytes)
         number = start // step + 1
         if end - start > _MEMORY_PART_BYTES:
-            digest = hashlib.sha256()
-            for piece in source.pieces(start, end):
-                digest.update(piece)
-            checksum = b2a_base64(digest.digest(), newline=False).decode()
-            return self._send_part(number, _Span(source, start, end), checksum)
+            return self._send_compared(
+                number,
+                Span(source, start, end),
+                digest,
+                lambda: _digest_of(source.pieces(start, end)),
+            )
         with ROOMS.buffer(step) as room:
             filled = 0
             for piece in source.pieces(start, end):
@@ -216,9 +218,42 @@ class Upload:
                 filled += len(piece)
             part = memoryview(room)[:filled]
             # boto3 takes no views, and would copy a whole buffer.
-            return self._send_part(number, _View(part), sha256_base64(part))
+            return self._send_compared(number, View(part), digest, lambda: _digest_of((part,)))
 
-    def _send_part(self, number: int, part: Buffer | _Body, checksum: str) -> dict[str, Any]:
+    def _send_compared(
+        self, number: int, body: Body, digest: bytes | None, compute: Callable[[], bytes]
+    ) -> dict[str, Any]:
+        """Send a part whose bytes are compared with its digest: by the server, or else here."""
+        if digest is None:
+            return self._send_part(number, body, _base64(compute()))[0]
+        try:
+            part, is_compared = self._send_part(number, body, _base64(digest))
+        except RefusedError:
+            self._check(compute(), digest)
+            raise
+        if not is_compared:
+            self._check(compute(), digest)
+        return part
+
+    def _check(self, actual: bytes, digest: bytes) -> None:
+        if actual != digest:
+            where = f"s3://{self._connection.bucket}/{self._key}"
+            raise IntegrityError(
+                f"{where} was not written: the source is not what was hashed; set it again when"
+                " nothing writes to it",
+                key=where,
+            )
+
+    def _send_held(self, number: int, part: Buffer) -> dict[str, Any]:
+        try:
+            return self._send_part(number, part, sha256_base64(part))[0]
+        finally:
+            ROOMS.release()
+
+    def _send_part(
+        self, number: int, part: Buffer | Body, checksum: str
+    ) -> tuple[dict[str, Any], bool]:
+        """Send a part; return what names it, and whether the server says that it compared it."""
         reply = self._connection.call(
             "upload_part",
             Attempt("UploadPart", self._key),
@@ -228,7 +263,8 @@ class Upload:
             Body=part,
             ChecksumSHA256=checksum,
         )
-        return {"PartNumber": number, "ETag": reply["ETag"], "ChecksumSHA256": checksum}
+        sent = {"PartNumber": number, "ETag": reply["ETag"], "ChecksumSHA256": checksum}
+        return sent, reply.get("ChecksumSHA256") == checksum
 
     def complete(
         self, parts: list[dict[str, Any]], size_bytes: int, create_only: bool
@@ -255,67 +291,15 @@ class Upload:
                 reason.add_note(f"its parts stay in the bucket until they are removed: {exc}")
 
 
-class _Body(RawIOBase):
-    """A part as the file that boto3 takes: read in pieces, and again on a retry."""
-
-    def __init__(self, size_bytes: int) -> None:
-        super().__init__()
-        self._size_bytes, self._position = size_bytes, 0
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return True."""
-        return True
-
-    def tell(self) -> int:
-        """Return the place of the next byte."""
-        return self._position
-
-    def seek(self, offset: int, whence: int = SEEK_SET) -> int:
-        """Go to a place and return it."""
-        base = {SEEK_SET: 0, SEEK_CUR: self._position, SEEK_END: self._size_bytes}[whence]
-        self._position = base + offset
-        return self._position
-
-    def readinto(self, buffer: Any) -> int:
-        """Fill a buffer and return how many bytes it got."""
-        room = memoryview(buffer).cast("B")
-        end = min(self._position + len(room), self._size_bytes)
-        count = 0
-        for piece in self._pieces(self._position, end):
-            room[count : count + len(piece)] = piece
-            count += len(piece)
-        self._position += count
-        return count
-
-    @abstractmethod
-    def _pieces(self, start: int, end: int) -> Iterable[Buffer]:
-        """Return bytes of the part."""
+def _digest_of(pieces: Iterable[Buffer]) -> bytes:
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+    return digest.digest()
 
 
-class _View(_Body):
-    """A part that is in memory."""
-
-    def __init__(self, view: memoryview) -> None:
-        super().__init__(len(view))
-        self._view = view
-
-    def _pieces(self, start: int, end: int) -> Iterable[Buffer]:
-        return (self._view[start:end],)
-
-
-class _Span(_Body):
-    """A part that is too large for that: read from its source once more."""
-
-    def __init__(self, source: PartSource, start: int, end: int) -> None:
-        super().__init__(end - start)
-        self._source, self._start = source, start
-
-    def _pieces(self, start: int, end: int) -> Iterable[Buffer]:
-        return self._source.pieces(self._start + start, self._start + end)
+def _base64(digest: bytes) -> str:
+    return b2a_base64(digest, newline=False).decode()
 
 
 def _split(chunks: Iterable[Buffer], part_bytes: int) -> Iterator[Buffer]:

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_PIECE_BYTES: Final = 1024 * 1024
+# A piece stays in a processor's own cache while it is hashed and written. Pieces of 1 MiB took 1.1
+# times the processor time (hashing left out) and, with 16 threads, 25 MB more memory.
+_PIECE_BYTES: Final = 256 * 1024
 # obstore bounds a whole request by 30 s unless told otherwise, which would cut large reads; what
 # bounds them here is the time to the next bytes.
 _WHOLE_REQUEST: Final = timedelta(days=7)

@@ -174,7 +174,13 @@ class RangeStore(Protocol):
     """A store that takes the ranges of a large object side by side."""
 
     def upload_ranges(
-        self, key: str, source: PartSource, expected: Checksum | None, *, create_only: bool = False
+        self,
+        key: str,
+        source: PartSource,
+        expected: Checksum | None,
+        *,
+        create_only: bool = False,
+        digests: Sequence[bytes] = (),
     ) -> ObjectInfo:
         """Write an object of more than 8 MiB: all of it or nothing, durable on return.
 
@@ -183,6 +189,8 @@ class RangeStore(Protocol):
             source: The bytes.
             expected: The `sha2-256-chunked` hash they must have; None: any.
             create_only: Fail if there is an object.
+            digests: SHA-256 of each chunk where the source was hashed before: the server compares
+                what arrives with them. They make `expected`.
 
         Raises:
             PreconditionFailedError: `create_only`, and there is an object.
@@ -290,6 +298,15 @@ class Store(Protocol):
         """Yield the newest version of every object below `prefix`, with its version id.
 
         On a store without versions this is `list`.
+        """
+
+    def list_level(self, folder: str, *, start_after: str = "") -> Iterator[ObjectInfo]:
+        """Yield the objects right below a folder, in key order; none of folders below it.
+
+        Args:
+            folder: The folder, ending in `/`.
+            start_after: Only keys that sort after this one, itself right below the folder; the
+                others cost nothing, whatever the server.
         """
 
     def list_folder(self, prefix: str = "") -> Listing:

@@ -215,6 +215,16 @@ class FolderStore:
         """Yield what `list` yields: a folder has no versions."""
         return list_objects(self._tree, prefix)
 
+    def list_level(self, folder: str, *, start_after: str = "") -> Iterator[ObjectInfo]:
+        """Yield the objects right below a folder, in key order; none of folders below it.
+
+        Args:
+            folder: The folder, ending in `/`.
+            start_after: Only keys that sort after this one.
+        """
+        found = list_objects(self._tree, folder, start_after)
+        return (info for info in found if "/" not in info.key[len(folder) :])
+
     def list_folder(self, prefix: str = "") -> Listing:
         """Return one level: the folders and objects right below `prefix` (`""` or ending `/`).
 

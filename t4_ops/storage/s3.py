@@ -274,6 +274,21 @@ class S3Store(LargeObjects):
         for info in self.list(prefix):
             yield versions.get(info.key) or self.head(info.key)
 
+    def list_level(self, folder: str, *, start_after: str = "") -> Iterator[ObjectInfo]:
+        """Yield the objects right below a folder, which ends in `/`, in key order.
+
+        Servers begin at `start_after`, which lies right below the folder too: SeaweedFS 4.48 as
+        well, since what it may pass over lies in folders.
+        """
+        api = self._leaves().api
+        level = (
+            info
+            for info in api.list_objects(folder, start_after)
+            # The latter for servers that don't know where to start.
+            if "/" not in info.key[len(folder) :] and info.key > start_after
+        )
+        return level if api.connection.is_aws else iter(sorted(level, key=lambda info: info.key))
+
     def list_folder(self, prefix: str = "") -> Listing:
         """Return one level: the folders and objects right below `prefix` (`""` or ending `/`)."""
         return self._leaves().api.list_folder(prefix)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import stat
 from typing import Final, Self
 
 from t4_ops.errors import IntegrityError, InvalidInputError, NotFoundError, StorageError
-from t4_ops.storage._files import READ_FLAGS, storage_error
+from t4_ops.storage._files import storage_error
 from t4_ops.storage.tree import Tree
+from t4_ops.storage.whole import FOLDER_FLAGS, READ_FLAGS, ChangedError, read_whole
 
 SMALL_BYTES: Final = 1024 * 1024
 """Largest file that is read whole; above, opening it costs little beside hashing it."""
-
-_FOLDER_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class SmallFiles:
@@ -36,7 +34,7 @@ class SmallFiles:
                 below = os.path.relpath(self._folder, self._tree.root)
                 self._fd = self._tree.open_folder("" if below == "." else below)
             else:
-                self._fd = os.open(self._folder, _FOLDER_FLAGS)
+                self._fd = os.open(self._folder, FOLDER_FLAGS)
         except (OSError, NotFoundError, InvalidInputError, StorageError):
             # `read` gives nothing then, and opening a file by itself says what is wrong.
             self._fd = -1
@@ -49,10 +47,7 @@ class SmallFiles:
             os.close(fd)
 
     def read(self, name: str) -> bytes | None:
-        """Return the bytes of a file, all of one state of it.
-
-        That its path leads elsewhere by the time it was read is no change of what was read: it is
-        as if the reading had come first.
+        """Return the bytes of a file, all of one state of it; see `read_whole`.
 
         Returns:
             The bytes; None if the file is larger than 1 MiB or can't be read like this: opened by
@@ -65,29 +60,15 @@ class SmallFiles:
         if self._fd < 0:
             return None
         try:
-            fd = os.open(name, self._flags, dir_fd=self._fd)
-        except OSError:
-            return None
-        try:
-            before = os.fstat(fd)
-            size_bytes = before.st_size
-            if size_bytes > SMALL_BYTES or not stat.S_ISREG(before.st_mode):
-                return None
-            # One byte more tells a file that grows.
-            data = os.read(fd, size_bytes + 1)
-            after = os.fstat(fd)
-        except OSError as exc:
-            raise storage_error(exc, self._where(name)) from exc
-        finally:
-            os.close(fd)
-        if after.st_mtime_ns != before.st_mtime_ns or not size_bytes == after.st_size >= len(data):
+            return read_whole(name, self._flags, self._fd, SMALL_BYTES)
+        except ChangedError:
             where = self._where(name)
             raise IntegrityError(
                 f"{where} changed while it was read; set it again when nothing writes to it",
                 key=where,
-            )
-        # Fewer bytes than there are is what some network file systems give at once.
-        return data if len(data) == size_bytes else None
+            ) from None
+        except OSError as exc:
+            raise storage_error(exc, self._where(name)) from exc
 
     def _where(self, name: str) -> str:
         return f"{self._folder.rstrip('/')}/{name}"

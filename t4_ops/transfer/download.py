@@ -117,7 +117,7 @@ def download_files(
         StorageError: The storage or the disk failed.
     """
 
-    def work(task: Target | Range) -> tuple[Target | Range, bool | bytes]:
+    def work(task: Target | Range) -> tuple[Target | Range, bool | list[bytes]]:
         if isinstance(task, Range):
             return task, task.fetch(opener, progress)
         return task, _bring(task, tree, opener, progress)
@@ -127,10 +127,10 @@ def download_files(
     batch = small_batch([target.entry.size_bytes for target in wanted], workers)
     written = 0
     try:
-        tasks = _tasks(wanted, tree, opened, opener.cache)
+        tasks = _tasks(wanted, tree, opened, opener.cache, workers)
         for task, result in run_all(tasks, work, workers=workers, stop=stop, batch=batch):
             if isinstance(task, Range):
-                assert isinstance(result, bytes)
+                assert isinstance(result, list)
                 if task.file.add(result, task.end):
                     opened.remove(task.file)
                     written += 1
@@ -147,6 +147,7 @@ def _tasks(
     tree: Tree,
     opened: list[LargeFile],
     cache: ContentCache | None,
+    workers: int,
 ) -> Iterator[Target | Range]:
     """Yield small objects whole and large ones in ranges; files of the latter go to `opened`."""
     for target in targets:
@@ -155,7 +156,7 @@ def _tasks(
         if comes_in_ranges(target.entry) and not is_kept and not _has_size(target, tree):
             file = LargeFile.open(target.entry, target.path, tree, cache)
             opened.append(file)
-            yield from file.ranges()
+            yield from file.ranges(workers)
         else:
             yield target
 

@@ -1,15 +1,14 @@
 """Giving entries the sizes and hashes they lack.
 
-Small files are hashed many to a task, because handing the interpreter's lock from thread to thread
-for each of them costs more than the hashing (measured: 4 threads with a task a file take 4 times
-as long as one thread). Large local files are hashed by all processors, a chunk to a task. Objects
-in S3 are tasks of their own, since they wait for the network.
+Small files are hashed here, with assistants if they are many, because handing the interpreter's
+lock from thread to thread for each of them costs more than the hashing (measured: 2 threads take
+1.5 times as long as one, 4 with a task a file 4 times). Larger ones are hashed by all processors,
+large ones a chunk to a task. Objects in S3 are tasks of their own, since they wait for the network.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -24,13 +23,17 @@ from t4_ops.checksums import (
 )
 from t4_ops.manifest import Entry
 from t4_ops.storage import SMALL_BYTES, Source
+from t4_ops.transfer.assistants import Assistants, processors
 from t4_ops.transfer.digests import hash_object, hash_remote
 from t4_ops.transfer.opening import Opener
-from t4_ops.transfer.pool import Cancelled, run_all
+from t4_ops.transfer.pool import Cancelled, run_all, with_retries
 from t4_ops.transfer.progress import Progress
+from t4_ops.transfer.smallfiles import FILE_URL
 
 _BATCH_BYTES: Final = CHUNK_BYTES
 _BATCH_FILES: Final = 256
+# Size up to which a file costs more interpreter than hashing: measured at 4, 16 and 64 KiB.
+_LIGHT_BYTES: Final = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,27 +64,54 @@ def hash_entries(
     workers: int,
     stop: threading.Event | None = None,
 ) -> Iterator[Entry]:
-    """Yield every entry with size and hash, in the same order.
+    """Yield entries with size and hash: first those that have both, then the others.
 
-    Entries that have both pass unread. The others get the size and hash of what is there now, so
-    that manifest and bytes agree even when a file grew since it was set.
+    The others get the size and hash of what is there now, so that manifest and bytes agree even
+    when a file grew since it was set.
 
     Args:
         entries: The entries.
         opener: Opens what they point at.
         progress: Is told how many bytes were hashed.
-        workers: Requests at a time for objects in S3. Local files are hashed by as many threads as
-            there are processors.
+        workers: Requests at a time for objects in S3. Local files are hashed by all processors,
+            with 1 small ones by this thread alone.
         stop: Set from outside to give up.
 
     Raises:
         NotFoundError: A source is gone.
         IntegrityError: A source changed while it was read.
+        Cancelled: `stop` was set.
     """
-    wanted = list(entries)
-    threads = os.cpu_count() or 1
-    lacking = [entry for entry in wanted if entry.hash is None or entry.size_bytes is None]
-    if any(entry.physical_key.startswith("s3://") for entry in lacking):
+    light: list[Entry] = []
+    heavy: list[Entry] = []
+    for entry in entries:
+        if entry.hash is not None and entry.size_bytes is not None:
+            yield entry
+        elif _is_light(entry):
+            light.append(entry)
+        else:
+            heavy.append(entry)
+    yield from _hash_heavy(heavy, opener, progress, workers, stop)
+    yield from _hash_light(light, opener, progress, workers, stop)
+
+
+def _is_light(entry: Entry) -> bool:
+    # A file of unknown size may be a large one.
+    size_bytes = entry.size_bytes
+    is_small = size_bytes is not None and size_bytes <= _LIGHT_BYTES
+    return is_small and entry.physical_key.startswith(FILE_URL)
+
+
+def _hash_heavy(
+    entries: list[Entry],
+    opener: Opener,
+    progress: Progress,
+    workers: int,
+    stop: threading.Event | None,
+) -> Iterator[Entry]:
+    """Yield entries with size and hash, computed by threads."""
+    threads = processors()
+    if any(entry.physical_key.startswith("s3://") for entry in entries):
         threads = max(threads, workers)
 
     def work(task: Task) -> tuple[Task, list[Entry] | bytes]:
@@ -91,7 +121,7 @@ def hash_entries(
 
     opened: dict[str, Source] = {}
     digests: list[bytes] = []
-    tasks = _tasks(wanted, opener, opened)
+    tasks = _tasks(entries, opener, opened)
     try:
         for task, result in run_all(tasks, work, workers=threads, stop=stop):
             if isinstance(result, list):
@@ -100,7 +130,10 @@ def hash_entries(
             assert isinstance(task, _Chunk)
             digests.append(result)
             if task.end == task.source.size_bytes:
-                yield _assembled(task, digests)
+                entry = _assembled(task, digests)
+                if entry.hash is not None:
+                    opener.note_chunks(entry.physical_key, entry.hash, digests)
+                yield entry
                 digests.clear()
                 opened.pop(task.entry.logical_key).close()
     finally:
@@ -108,13 +141,36 @@ def hash_entries(
             source.close()
 
 
+def _hash_light(
+    entries: list[Entry],
+    opener: Opener,
+    progress: Progress,
+    workers: int,
+    stop: threading.Event | None,
+) -> Iterator[Entry]:
+    """Yield entries of small local files with size and hash, computed here and by assistants."""
+
+    def hash_batch(batch: list[Entry]) -> list[Entry]:
+        return with_retries(lambda: _hash_batch(batch, opener, progress), stop)
+
+    starts = range(0, len(entries), _BATCH_FILES)
+    batches = (entries[start : start + _BATCH_FILES] for start in starts)
+    # What is read to be sent soon is kept here, not in an assistant.
+    files = 0 if opener.unsent.has_room or workers < 2 else len(entries)
+    with (
+        opener.small_files() as reader,
+        Assistants(reader, hash_batch, progress.advance, files) as assistants,
+    ):
+        for hashed in assistants.hashed(batches, stop):
+            yield from hashed
+
+
 def _tasks(entries: Iterable[Entry], opener: Opener, opened: dict[str, Source]) -> Iterator[Task]:
     """Yield batches of small files, and chunks of large ones, which are noted in `opened`."""
     batch: list[Entry] = []
     room_bytes = _BATCH_BYTES
     for entry in entries:
-        is_lacking = entry.hash is None or entry.size_bytes is None
-        if is_lacking and (entry.size_bytes or 0) > CHUNK_BYTES:
+        if (entry.size_bytes or 0) > CHUNK_BYTES:
             source = opener.source(entry.physical_key)
             if source is not None:
                 if batch:
@@ -124,9 +180,9 @@ def _tasks(entries: Iterable[Entry], opener: Opener, opened: dict[str, Source]) 
                 yield from _chunks(entry, source)
                 continue
         batch.append(entry)
-        room_bytes -= (entry.size_bytes or 0) if is_lacking else 0
+        room_bytes -= entry.size_bytes or 0
         # An S3 object costs a round trip however small it is, so it is a task of its own.
-        alone = is_lacking and entry.physical_key.startswith("s3://")
+        alone = entry.physical_key.startswith("s3://")
         if alone or room_bytes <= 0 or len(batch) == _BATCH_FILES:
             yield batch
             batch, room_bytes = [], _BATCH_BYTES
@@ -163,9 +219,6 @@ def _hash_batch(batch: list[Entry], opener: Opener, progress: Progress) -> list[
     keeps = opener.unsent.has_room
     with opener.small_files() as files:
         for entry in batch:
-            if entry.hash is not None and entry.size_bytes is not None:
-                hashed.append(entry)
-                continue
             url = entry.physical_key
             data = files.read(url) if (entry.size_bytes or 0) <= SMALL_BYTES else None
             if data is not None:

@@ -136,6 +136,8 @@ class Opener:
         self.stop = stop
         # Of S3 objects that were hashed: the hash, and the etag they had, by physical key.
         self._hashed: dict[str, tuple[Checksum, str]] = {}
+        # Of large files that were hashed: the hash, and the digests of the chunks that make it.
+        self._chunks: dict[str, tuple[Checksum, tuple[bytes, ...]]] = {}
         self.unsent = Kept(kept_bytes)
         self._trees = {f"{root.rstrip('/')}/": Tree(root) for root in roots}
 
@@ -207,6 +209,15 @@ class Opener:
         """
         found = self._hashed.get(physical_key)
         return found[1] if found is not None and found[0] == checksum else None
+
+    def note_chunks(self, physical_key: str, checksum: Checksum, digests: Iterable[bytes]) -> None:
+        """Remember the digests of the chunks that a large file had when it had a hash."""
+        self._chunks[physical_key] = checksum, tuple(digests)
+
+    def chunks_of(self, physical_key: str, checksum: Checksum) -> tuple[bytes, ...]:
+        """Return the digests of the chunks that make this hash of a file; none: not known."""
+        found = self._chunks.get(physical_key)
+        return found[1] if found is not None and found[0] == checksum else ()
 
     def check(self) -> None:
         """Raise `Cancelled` once nobody wants the result."""

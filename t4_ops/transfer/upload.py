@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from binascii import Error as NotBase64
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -131,7 +131,8 @@ def _streamed(
         source = opener.source(entry.physical_key)
         if source is not None:
             watched = _Watched(source, tally, opener.stop)
-            return _sent_in_ranges(entry, key, watched, store, create_only=create_only)
+            digests = opener.chunks_of(entry.physical_key, require_hash(entry))
+            return _sent_in_ranges(entry, key, watched, store, digests, create_only=create_only)
     with open_verified(entry, opener) as pieces:
         counted = _counted(pieces, tally)
         return store.upload(key, counted, entry.size_bytes or 0, create_only=create_only)
@@ -142,13 +143,21 @@ def _goes_in_ranges(entry: Entry) -> bool:
 
 
 def _sent_in_ranges(
-    entry: Entry, key: str, watched: _Watched, store: RangeStore, *, create_only: bool
+    entry: Entry,
+    key: str,
+    watched: _Watched,
+    store: RangeStore,
+    digests: Sequence[bytes],
+    *,
+    create_only: bool,
 ) -> ObjectInfo:
     """Write a large local file, its parts side by side."""
     with watched.source as source:
         if source.size_bytes != entry.size_bytes:
             raise not_promised(entry, f"{entry.size_bytes} bytes", f"{source.size_bytes} bytes")
-        return store.upload_ranges(key, watched, entry.hash, create_only=create_only)
+        return store.upload_ranges(
+            key, watched, entry.hash, create_only=create_only, digests=digests
+        )
 
 
 @dataclass(frozen=True, slots=True)
