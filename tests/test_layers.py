@@ -73,7 +73,7 @@ LEAVES: dict[str, tuple[str, ...]] = {
     "botocore": ("storage/_s3_boto",),
     "fastapi": ("catalog",),
     "msgspec": ("checksums", "manifest", "storage/_s3_boto_models", "storage/scan", "storage/tree"),
-    "numpy": ("columns", "formats"),
+    "numpy": ("columns", "formats", "manifest/lines"),
     "obstore": ("storage/_s3_obstore",),
     "openlineage": ("ledger", "airflow/"),
     "pandas": ("columns", "formats", "examples"),

@@ -11,7 +11,7 @@ from t4_ops.manifest.diff import (
     diff_entries,
     diff_manifests,
 )
-from t4_ops.manifest.entry import USER_META, Directory, Entry
+from t4_ops.manifest.entry import NO_META, USER_META, Directory, Entry
 from t4_ops.manifest.index_format import (
     MAGIC_BYTES as INDEX_MAGIC_BYTES,
 )
@@ -36,6 +36,7 @@ __all__ = [
     "INDEX_MAGIC_BYTES",
     "INDEX_OPEN_BYTES",
     "MAX_META_DEPTH",
+    "NO_META",
     "USER_META",
     "VERSION",
     "Change",

@@ -24,6 +24,10 @@ USER_META: Final = "user_meta"
 """Where user metadata sits in an entry's `meta` and in the header. Source: quilt3."""
 
 
+NO_META: Final[Mapping[str, Any]] = {}
+"""For entries without metadata: one for all, since a million empty ones take 64 MB."""
+
+
 # Made for every file, sometimes twice: as a struct in a quarter of a dataclass's time.
 class Entry(msgspec.Struct, frozen=True, gc=False):
     """One file of a package.
@@ -84,7 +88,7 @@ class Directory:
 
 _decode: Final = msgspec.json.Decoder(_Record).decode
 _decode_key: Final = msgspec.json.Decoder(_KeyRecord).decode
-_NO_META: Final = (b"{}", b"null")
+_EMPTY_METAS: Final = (b"{}", b"null")
 MAX_SIZE_BYTES: Final = 2**63 - 1
 """Largest size of a file; no file system and no object store counts further."""
 PLACES: Final = ("s3://", "file:///", "file://localhost/")
@@ -134,8 +138,8 @@ def decode_record(line: bytes, number: int) -> Entry | Directory:
         raise _not_a_record(number, exc) from exc
     key = record.logical_key
     raw = bytes(record.meta)
-    if not raw or raw in _NO_META:
-        meta = {}
+    if not raw or raw in _EMPTY_METAS:
+        meta = NO_META
     else:
         meta = parse_json(raw, f"manifest line {number}: metadata of {key!r}", number)
     problem = _problem(record, raw, meta)

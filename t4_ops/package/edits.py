@@ -19,10 +19,11 @@ class Edits:
 
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
-        # None when it has to be made anew.
+        # None when it has to be made anew, for whoever asks: of a scanned folder nobody may.
         self._order: list[str] | None = []
-        # Whether the entries themselves were put in that order, as those of a scanned folder are.
-        self._is_sorted = True
+        # Whether the entries themselves were put in that order, as those of a scanned folder are,
+        # and behind which key the next one must come to go on so.
+        self._is_sorted, self._last = True, ""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -50,8 +51,7 @@ class Edits:
             orders: The tree orders of the keys.
         """
         self._entries.update(zip(keys, entries, strict=True))
-        if self._order is not None:
-            self._order.extend(orders)
+        self._order, self._last = None, orders[-1]
 
     def replace(self, entries: Iterable[Entry]) -> None:
         """Put entries at keys that have one."""
@@ -67,7 +67,8 @@ class Edits:
     def orders(self, prefix: str = "") -> list[str]:
         """Return the tree orders of the keys below a prefix as they are now."""
         if self._order is None:
-            self._order = sorted(map(tree_order, self._entries))
+            orders = map(tree_order, self._entries)
+            self._order = list(orders) if self._is_sorted else sorted(orders)
         start = tree_order(prefix)
         # \x01 sorts after every key inside the directory and before its next sibling.
         first = bisect_left(self._order, start)
@@ -93,16 +94,19 @@ class Edits:
 
     def _add_order(self, order: str) -> None:
         """Keep the order; one key out of order among many has it made anew later."""
-        if self._order is None:
-            self._is_sorted = False
-        elif not self._order or self._order[-1] < order:
-            self._order.append(order)
+        is_next = self._is_sorted and self._last < order
+        if is_next:
+            self._last = order
         else:
             self._is_sorted = False
-            if len(self._order) < _INSERT_MAX:
-                insort(self._order, order)
-            else:
-                self._order = None
+        if self._order is None:
+            return
+        if is_next:
+            self._order.append(order)
+        elif len(self._order) < _INSERT_MAX:
+            insort(self._order, order)
+        else:
+            self._order = None
 
 
 def ancestors(key: str) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from typing import Any, Final
 from t4_ops import formats
 from t4_ops.errors import InvalidInputError, NotFoundError, StorageError
 from t4_ops.keys import Limits, PhysicalKey, is_reserved, logical_key_problem
-from t4_ops.manifest import Entry
+from t4_ops.manifest import NO_META, Entry
 from t4_ops.package.contents import Contents
 from t4_ops.settings import Settings
 from t4_ops.storage import Store, open_source, open_store, scan_folder
@@ -106,7 +106,8 @@ def entries_of_folder(prefix: str, folder: str, limits: Limits) -> Iterator[Entr
     if not os.path.isdir(folder):
         raise NotFoundError(f"{folder!r} is no folder: check the path", key=folder)
     for file in scan_folder(folder, limits=limits):
-        yield Entry(prefix + file.relative_key, _url_of_file(file.path), file.size_bytes)
+        url = _url_of_file(file.path)
+        yield Entry(prefix + file.relative_key, url, file.size_bytes, None, NO_META)
 
 
 def _url_of_file(path: str) -> str:

@@ -153,16 +153,24 @@ def _hash_light(
     def hash_batch(batch: list[Entry]) -> list[Entry]:
         return with_retries(lambda: _hash_batch(batch, opener, progress), stop)
 
-    starts = range(0, len(entries), _BATCH_FILES)
-    batches = (entries[start : start + _BATCH_FILES] for start in starts)
     # What is read to be sent soon is kept here, not in an assistant.
     files = 0 if opener.unsent.has_room or workers < 2 else len(entries)
+    batches = _taken(entries, _BATCH_FILES)
     with (
         opener.small_files() as reader,
         Assistants(reader, hash_batch, progress.advance, files) as assistants,
     ):
         for hashed in assistants.hashed(batches, stop):
             yield from hashed
+
+
+def _taken(entries: list[Entry], count: int) -> Iterator[list[Entry]]:
+    """Yield so many entries at a time, taken out of the list: a million need not stay for it."""
+    entries.reverse()
+    while entries:
+        batch = entries[: -count - 1 : -1]
+        del entries[-count:]
+        yield batch
 
 
 def _tasks(entries: Iterable[Entry], opener: Opener, opened: dict[str, Source]) -> Iterator[Task]:
