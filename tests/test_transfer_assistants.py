@@ -56,7 +56,10 @@ def hashing(
 ) -> Iterator[Entry]:
     with progress("hash", shown=False) as bar:
         opener = Opener(Settings(), roots=[str(folder)])
-        yield from hash_entries(entries_of(folder), opener, bar, workers=workers, stop=stop)
+        for batch in hash_entries(
+            entries_of(folder), opener, bar, workers=workers, stop=stop
+        ):
+            yield from batch
 
 
 def children() -> set[int]:

@@ -6,6 +6,7 @@ import os
 import threading
 from binascii import a2b_base64
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -287,7 +288,8 @@ def test_hashes_of_large_objects_come_from_the_server_where_it_has_the_right_one
         for key in ("large.bin", "odd", "plain")
     ]
     with progress("hashing", shown=False) as bar:
-        hashed = list(hash_entries(entries, Opener(settings), bar, workers=2))
+        batches = hash_entries(entries, Opener(settings), bar, workers=2)
+        hashed = list(chain.from_iterable(batches))
     assert [entry.hash for entry in hashed] == [checksum_of(LARGE)] * 3
     read = [r.target for r in relay.seen("GET") if "attributes" not in r.target]
     assert sorted(target.rpartition("/")[2].partition("?")[0] for target in read) == [

@@ -27,7 +27,7 @@ def test_bytes_that_were_hashed_are_sent_whatever_the_file_holds_by_then(tmp_pat
     entries = [Entry(name, (tmp_path / name).as_uri()) for name in ("a", "b")]
     opener = Opener(Settings(), kept_bytes=len(b"hashed"))
     with progress("hashing", shown=False) as bar:
-        first, second = hash_entries(entries, opener, bar, workers=1)
+        ((first, second),) = hash_entries(entries, opener, bar, workers=1)
     (tmp_path / "a").write_bytes(b"edited")
     assert read_small(first, opener) == b"hashed"
     # There was room for one; the other is read and proved as ever.

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextvars import ContextVar
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -186,7 +187,8 @@ def test_hashing_gives_what_is_missing(tmp_path: Path) -> None:
     # A size that was noted before the file grew is noted anew.
     entries[0] = Entry("0000", (tmp_path / "0001").as_uri(), 0)
     with progress("hashing", shown=False) as bar:
-        hashed = list(hash_entries(iter(entries), Opener(Settings()), bar, workers=4))
+        batches = hash_entries(iter(entries), Opener(Settings()), bar, workers=4)
+        hashed = list(chain.from_iterable(batches))
     assert sorted(entry.logical_key for entry in hashed) == sorted([*files, "known"])
     assert known in hashed
     files["0000"] = files["0001"]

@@ -11,6 +11,7 @@ from t4_ops.manifest.diff import (
     diff_entries,
     diff_manifests,
 )
+from t4_ops.manifest.drafting import Draft
 from t4_ops.manifest.entry import NO_META, USER_META, Directory, Entry
 from t4_ops.manifest.index_format import (
     MAGIC_BYTES as INDEX_MAGIC_BYTES,
@@ -43,6 +44,7 @@ __all__ = [
     "Changes",
     "Diff",
     "Directory",
+    "Draft",
     "Entry",
     "IndexRoot",
     "IndexedManifest",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final, cast
 
-from t4_ops.keys import Limits, are_legal, logical_key_problem, tree_order
+from t4_ops.keys import Limits, are_legal, logical_key_problem, tree_order, tree_orders
 from t4_ops.manifest.batches import HashedBlock, are_in_order
 from t4_ops.manifest.entry import (
     Directory,
@@ -90,67 +90,82 @@ def compose(
     Without keys that must be checked (see `first_entry`) its bytes are a manifest.
     """
     with Spool() as spool:
-        spool.write(encode_header(header, limits))
-        first, is_legal = 1, True
-        for directory in sorted(directories, key=lambda item: tree_order(item.key)):
-            if directory.meta:
-                spool.write(encode_directory(directory, limits))
-                first += 1
-                is_legal = is_legal and _is_legal_folder(directory.key, limits)
-        writer = _Writer(spool, first, limits)
+        writer = Writer(spool, header, directories, limits)
         for group in _alike(pieces):
             if isinstance(group, Kept):
                 writer.keep(group)
             else:
                 writer.add(group)
-        first_entry = first if is_legal and writer.is_in_order else None
-        segments = writer.segments(spool.lines())
-        return Composed(segments, first_entry, writer.local_key, writer.files_size_bytes)
+        return writer.composed()
 
 
-class _Writer:
-    """Writes entries, and looks on the way whether their keys are legal and in order.
+class Writer:
+    """Writes a manifest, and looks on the way whether keys are legal and in order.
 
     Args:
         spool: Takes what is written.
-        written: Lines that are in it already.
+        header: The header.
+        directories: Metadata of directories.
         limits: Bounds on keys and records.
+
+    Attributes:
+        is_in_order: Whether all entries until now have legal keys and stand in tree order.
+
+    Raises:
+        InvalidInputError: The header or a directory's record is too long, or not valid Unicode.
     """
 
-    def __init__(self, spool: Spool, written: int, limits: Limits) -> None:
+    def __init__(
+        self,
+        spool: Spool,
+        header: Mapping[str, Any],
+        directories: Iterable[Directory],
+        limits: Limits,
+    ) -> None:
         self._spool = spool
         self._limits = limits
-        self._written = written
         # Lines of another manifest, and how many were written before them.
         self._kept: list[tuple[int, Kept]] = []
         self._previous = ""
+        self._local_key: str | None = None
+        self._files_size_bytes: int | None = 0
         self.is_in_order = True
-        self.local_key: str | None = None
-        self.files_size_bytes: int | None = 0
+        spool.write(encode_header(header, limits))
+        self._first = 1
+        for directory in sorted(directories, key=lambda item: tree_order(item.key)):
+            if directory.meta:
+                spool.write(encode_directory(directory, limits))
+                self._first += 1
+                self.is_in_order = self.is_in_order and _is_legal_folder(directory.key, limits)
+        self._written = self._first
 
     def add(self, entries: Sequence[Entry]) -> None:
         """Write entries, some hundred at most."""
         self._spool.write(encode_entries(entries, self._limits))
         self._written += len(entries)
         keys = [entry.logical_key for entry in entries]
-        self._follow([tree_order(key) for key in keys], are_legal(keys, self._limits))
-        if self.local_key is None:
-            self.local_key = first_local(entries)
-        if self.files_size_bytes is not None:
-            self.files_size_bytes += sum([entry.size_bytes or 0 for entry in entries])
+        is_legal = are_legal(keys, self._limits)
+        orders = tree_orders(keys) if is_legal else [tree_order(key) for key in keys]
+        self._follow(orders, is_legal)
+        if self._local_key is None:
+            self._local_key = first_local(entries)
+        if self._files_size_bytes is not None:
+            self._files_size_bytes += sum([entry.size_bytes or 0 for entry in entries])
 
     def keep(self, kept: Kept) -> None:
         """Take lines of a manifest, whose keys were checked when it was opened."""
-        self.files_size_bytes = None
+        self._files_size_bytes = None
         self._follow(kept.orders(), True)
         self._kept.append((self._written, kept))
 
-    def segments(self, written: Lines) -> list[Kept]:
-        """Return all lines in order.
+    def composed(self) -> Composed:
+        """Return what was written."""
+        first = self._first if self.is_in_order else None
+        segments = self._segments(self._spool.lines())
+        return Composed(segments, first, self._local_key, self._files_size_bytes)
 
-        Args:
-            written: What the spool took.
-        """
+    def _segments(self, written: Lines) -> list[Kept]:
+        """Return all lines in order; `written` is what the spool took."""
         found, done = [], 0
         for before, kept in self._kept:
             if before > done:

@@ -55,6 +55,7 @@ class Manifest:
         *,
         first_entry: int | None = None,
         proves: bool = False,
+        proof: Proof | None = None,
     ) -> None:
         """Read the header and check every key once.
 
@@ -64,6 +65,7 @@ class Manifest:
             first_entry: Number of the first line of an entry, where it is known that from there on
                 all are entries with legal keys in tree order.
             proves: Compute the top hash in the same pass; for who is going to ask for it.
+            proof: What such a pass would find, where the caller has just found it.
 
         Raises:
             FormatError: The bytes are no manifest, or a key breaks a rule.
@@ -72,7 +74,6 @@ class Manifest:
         refuse_long_lines(lines, limits)
         self._header = read_header(lines)
         self._entries: array[int] | range
-        proof = None
         if proves:
             directories = first_directories(lines, limits)
             proof = check_and_prove(lines, self._header, directories, limits)
@@ -121,10 +122,10 @@ class Manifest:
             FormatError: A key breaks a rule, stands twice, or is both file and directory.
         """
         made = compose(header, entries, directories, limits)
-        manifest = cls(made.lines(), limits, first_entry=made.first_entry)
+        proof = None
         if top_hash is not None and made.files_size_bytes is not None:
-            manifest._proof = Proof(top_hash, made.local_key, made.files_size_bytes)
-        return manifest
+            proof = Proof(top_hash, made.local_key, made.files_size_bytes)
+        return cls(made.lines(), limits, first_entry=made.first_entry, proof=proof)
 
     def __len__(self) -> int:
         """Return the number of entries."""

@@ -55,7 +55,7 @@ def prove(header: Mapping[str, Any], blocks: Iterable[HashedBlock]) -> Proof:
     Raises:
         FormatError: The header can't be hashed.
     """
-    digest = _digest_of_header(header)
+    digest = digest_of_header(header)
     size_bytes, local_key = 0, None
     for found in blocks:
         digest.update(found.text)
@@ -145,7 +145,12 @@ def first_local(entries: Sequence[Entry]) -> str | None:
     return next(keys, None)
 
 
-def _digest_of_header(header: Mapping[str, Any]) -> hashlib._Hash:
+def digest_of_header(header: Mapping[str, Any]) -> hashlib._Hash:
+    """Return the digest that takes what entries add, having taken the header.
+
+    Raises:
+        FormatError: The header can't be hashed.
+    """
     try:
         return hashlib.sha256(canonical_json(dict(header)).encode())
     except (ValueError, RecursionError) as exc:

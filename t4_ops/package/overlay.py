@@ -129,6 +129,8 @@ class Overlay:
         """Return the number of entries below a prefix."""
         if self._base is not None and self.is_plain():
             return self._base.count(prefix)
+        if self._base is None and not prefix:
+            return len(self._edits)
         return sum(1 for _ in self.entries(prefix))
 
     def size_bytes(self, prefix: str = "") -> int:

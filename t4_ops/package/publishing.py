@@ -16,7 +16,7 @@ from t4_ops.errors import (
     NotFoundError,
 )
 from t4_ops.keys import Now, PhysicalKey, is_folder, validate_name
-from t4_ops.manifest import Entry, Manifest, check_records
+from t4_ops.manifest import Draft, Entry, Manifest, check_records
 from t4_ops.package.contents import Contents
 from t4_ops.package.destinations import Destination, key_function
 from t4_ops.package.hashing import hash_missing
@@ -110,6 +110,8 @@ class Publisher:
         # Where entries were brought, or found inside the registry, until now.
         self._places: dict[str, str] = {}
         self._moved_files = 0
+        # The manifest of these contents, if it came to be while they were hashed.
+        self._drafted: Manifest | None = None
 
     def build(
         self, header: Mapping[str, Any], expected: Expected, retry_conflicts: int = 0
@@ -126,7 +128,7 @@ class Publisher:
         settled = self._settled(expected)
         must_move = must_move_on_build(self.registry.url)
         with progress(f"building {self._name}", shown=self._settings.progress) as bar:
-            self._hash_missing(bar)
+            self._hash_and_draft(header, bar)
             job = Job(must_move, lambda _: None, bar, is_pinned=False)
             return self._publish_merging(job, header, settled, retry_conflicts)
 
@@ -172,8 +174,18 @@ class Publisher:
         latest = self.registry.pointers.latest(self._name)
         return None if latest is None else latest.top_hash
 
-    def _hash_missing(self, bar: Progress) -> None:
-        hash_missing(self._contents, "", self._opener, self._settings, bar, self._stop)
+    def _hash_missing(self, bar: Progress, draft: Draft | None = None) -> None:
+        hash_missing(self._contents, "", self._opener, self._settings, bar, self._stop, draft)
+
+    def _hash_and_draft(self, header: Mapping[str, Any], bar: Progress) -> None:
+        """Hash what lacks it, and write the manifest meanwhile if files stay where they are."""
+        contents = self._contents
+        if contents.base is not None or contents.payloads or not is_folder(self.registry.url):
+            self._hash_missing(bar)
+            return
+        with Draft(header, contents.directories(), contents.limits) as draft:
+            self._hash_missing(bar, draft)
+            self._drafted = draft.manifest(contents.count())
 
     def _publish_merging(
         self,
@@ -200,6 +212,7 @@ class Publisher:
                     raise
                 own = own or self._own_changes(base, header, conflict)
             theirs = self.registry.manifests.get(held)
+            self._drafted = None
             self._contents = own.applied(theirs, self._places, self._name)
             header, expected = self._contents.header, held
             job = replace(job, only=own.keys)
@@ -228,8 +241,8 @@ class Publisher:
         *,
         is_merged: bool,
     ) -> Publication:
-        contents = self._contents
-        top_hash = contents.top_hash(header)
+        contents, drafted = self._contents, self._drafted
+        top_hash = contents.top_hash(header) if drafted is None else drafted.top_hash
         if job.checks_first:
             # A push that is going to lose is refused before it moves anything.
             self.registry.pointers.check_latest(self._name, expected, top_hash)
@@ -251,18 +264,21 @@ class Publisher:
         if self._stop.is_set():
             raise Cancelled("stopped on request; nothing was published, a repeat goes on")
         if stored is None or not self._is_complete(stored, plan):
-            manifest = Manifest.of(
-                header,
-                plan.placed(contents.entries()),
-                contents.directories(),
-                contents.limits,
-                # Moving changes places only, which are not hashed.
-                top_hash=top_hash,
-            )
+            manifest = self._manifest(header, plan, top_hash)
             stored = self.registry.manifests.put(manifest, self._planner.lost)
         published = self.registry.pointers.publish(self._name, top_hash, expected=expected)
         size_bytes = stored.files_size_bytes()
         return Publication(stored, published, self._moved_files, len(stored), size_bytes, is_merged)
+
+    def _manifest(self, header: Mapping[str, Any], plan: Plan, top_hash: str) -> Manifest:
+        """Return the manifest with every entry where the plan brought or found it."""
+        if self._drafted is not None and not plan.places:
+            return self._drafted
+        contents = self._contents
+        placed = plan.placed(contents.entries())
+        directories, limits = contents.directories(), contents.limits
+        # Moving changes places only, which are not hashed.
+        return Manifest.of(header, placed, directories, limits, top_hash=top_hash)
 
     def _stored(self, top_hash: str) -> Manifest | None:
         try:

@@ -11,7 +11,7 @@ from t4_ops.transfer.download import (
     mismatches,
     refuse_twins,
 )
-from t4_ops.transfer.hashing import hash_entries
+from t4_ops.transfer.hashing import hash_entries, is_light
 from t4_ops.transfer.keeping import KEPT_BYTES
 from t4_ops.transfer.opening import OBJECT_SCHEME, Opener, Payload
 from t4_ops.transfer.plan import (
@@ -46,6 +46,7 @@ __all__ = [
     "check_targets",
     "download_files",
     "hash_entries",
+    "is_light",
     "hash_object",
     "known_places",
     "make_folder",

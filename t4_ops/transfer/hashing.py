@@ -63,10 +63,11 @@ def hash_entries(
     *,
     workers: int,
     stop: threading.Event | None = None,
-) -> Iterator[Entry]:
-    """Yield entries with size and hash: first those that have both, then the others.
+) -> Iterator[list[Entry]]:
+    """Yield entries with size and hash, some at a time: first those that have both.
 
-    The others get the size and hash of what is there now, so that manifest and bytes agree even
+    Then those of large files and of objects, at last those of small local files (`is_light`), each
+    kind in the order in which they came. They get the size and hash of what is there now, so that manifest and bytes agree even
     when a file grew since it was set.
 
     Args:
@@ -82,20 +83,24 @@ def hash_entries(
         IntegrityError: A source changed while it was read.
         Cancelled: `stop` was set.
     """
+    whole: list[Entry] = []
     light: list[Entry] = []
     heavy: list[Entry] = []
     for entry in entries:
         if entry.hash is not None and entry.size_bytes is not None:
-            yield entry
-        elif _is_light(entry):
+            whole.append(entry)
+        elif is_light(entry):
             light.append(entry)
         else:
             heavy.append(entry)
+    if whole:
+        yield whole
     yield from _hash_heavy(heavy, opener, progress, workers, stop)
     yield from _hash_light(light, opener, progress, workers, stop)
 
 
-def _is_light(entry: Entry) -> bool:
+def is_light(entry: Entry) -> bool:
+    """Return whether an entry is that of a small local file."""
     # A file of unknown size may be a large one.
     size_bytes = entry.size_bytes
     is_small = size_bytes is not None and size_bytes <= _LIGHT_BYTES
@@ -108,7 +113,7 @@ def _hash_heavy(
     progress: Progress,
     workers: int,
     stop: threading.Event | None,
-) -> Iterator[Entry]:
+) -> Iterator[list[Entry]]:
     """Yield entries with size and hash, computed by threads."""
     threads = processors()
     if any(entry.physical_key.startswith("s3://") for entry in entries):
@@ -125,7 +130,7 @@ def _hash_heavy(
     try:
         for task, result in run_all(tasks, work, workers=threads, stop=stop):
             if isinstance(result, list):
-                yield from result
+                yield result
                 continue
             assert isinstance(task, _Chunk)
             digests.append(result)
@@ -133,7 +138,7 @@ def _hash_heavy(
                 entry = _assembled(task, digests)
                 if entry.hash is not None:
                     opener.note_chunks(entry.physical_key, entry.hash, digests)
-                yield entry
+                yield [entry]
                 digests.clear()
                 opened.pop(task.entry.logical_key).close()
     finally:
@@ -147,7 +152,7 @@ def _hash_light(
     progress: Progress,
     workers: int,
     stop: threading.Event | None,
-) -> Iterator[Entry]:
+) -> Iterator[list[Entry]]:
     """Yield entries of small local files with size and hash, computed here and by assistants."""
 
     def hash_batch(batch: list[Entry]) -> list[Entry]:
@@ -160,8 +165,7 @@ def _hash_light(
         opener.small_files() as reader,
         Assistants(reader, hash_batch, progress.advance, files) as assistants,
     ):
-        for hashed in assistants.hashed(batches, stop):
-            yield from hashed
+        yield from assistants.hashed(batches, stop)
 
 
 def _taken(entries: list[Entry], count: int) -> Iterator[list[Entry]]:
