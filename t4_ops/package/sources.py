@@ -9,6 +9,7 @@ import uuid
 import weakref
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +24,9 @@ from t4_ops.transfer import OBJECT_SCHEME, Payload, payload_checksum
 
 # What `PhysicalKey` leaves as it is.
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_.~-]+")
-_PLAIN_PATH: Final = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9_.~-]*)+")
+_PLAIN_PATHS: Final = re.compile(r"[A-Za-z0-9_.~/-]+")
+# So many paths are looked at together.
+_SCAN_BATCH: Final = 500
 PAYLOAD_MEMORY_BYTES: Final = 16 * 1024 * 1024
 """Largest serialised object kept in memory until it is stored; larger ones go to a private file."""
 
@@ -105,15 +108,17 @@ def entries_of_folder(prefix: str, folder: str, limits: Limits) -> Iterator[Entr
     """
     if not os.path.isdir(folder):
         raise NotFoundError(f"{folder!r} is no folder: check the path", key=folder)
-    for file in scan_folder(folder, limits=limits):
-        url = _url_of_file(file.path)
-        yield Entry(prefix + file.relative_key, url, file.size_bytes, None, NO_META)
+    files = scan_folder(folder, limits=limits)
+    while batch := list(islice(files, _SCAN_BATCH)):
+        are_plain = _PLAIN_PATHS.fullmatch("/".join([file.path for file in batch])) is not None
+        for file in batch:
+            # Real paths have no component that a URL would not keep.
+            url = f"file://{file.path}" if are_plain else _url_of_file(file.path)
+            yield Entry(prefix + file.relative_key, url, file.size_bytes, None, NO_META)
 
 
 def _url_of_file(path: str) -> str:
     """Return what `str(PhysicalKey(None, path))` does, quicker for many files of one folder."""
-    if _PLAIN_PATH.fullmatch(path) is not None:
-        return f"file://{path}"
     folder, _, name = path.rpartition("/")
     if not folder or _PLAIN_NAME.fullmatch(name) is None:
         return str(PhysicalKey(None, path))

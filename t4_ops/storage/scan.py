@@ -102,16 +102,15 @@ def _level(
     base = f"{folder}/" if folder else ""
 
     def is_wanted(name: str, kind: str) -> bool:
-        if kind == "special" or (name[0] == "." and name.lower() in RESERVED_COMPONENTS):
-            return False
-        return not rules or not rules.ignore(base + name, is_folder=kind == "folder")
+        return not rules.ignore(base + name, is_folder=kind == "folder")
 
     try:
-        entries = tree.entries(folder, is_wanted)
+        found = tree.entries(folder, is_wanted if rules else None)
     except NotFoundError:
         if folder:
             return []  # removed since its parent was listed
         raise
+    entries = [e for e in found if e.kind != "special" and not _is_reserved(e.name)]
     entries.sort(key=attrgetter("name"))
     keys = [base + entry.name for entry in entries]
     for key in () if are_legal(keys, limits) else keys:
@@ -123,6 +122,10 @@ def _level(
                 key=key,
             )
     return list(zip(keys, entries, strict=True))
+
+
+def _is_reserved(name: str) -> bool:
+    return name[0] == "." and name.lower() in RESERVED_COMPONENTS
 
 
 def _resolve(tree: Tree, key: str) -> str | None:
