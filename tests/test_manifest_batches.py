@@ -155,7 +155,7 @@ def test_a_manifest_in_a_file_is_small_in_memory_and_closes_it() -> None:
         for n in range(1000):
             spool.write(line(logical_key=f"{n:05}"))
         lines = spool.lines()
-    fd = lines._data._file.fileno()  # type: ignore[union-attr]
+    fd = lines._data._fd  # type: ignore[union-attr]
     assert os.fstat(fd).st_nlink == 0
     manifest = Manifest(lines)
     assert manifest.count() == 1000

@@ -15,12 +15,12 @@ import t4_ops as t4
 from t4_ops.errors import FormatError, InvalidInputError, T4Error
 from t4_ops.keys import DEFAULT_LIMITS, Limits, tree_order
 from t4_ops.manifest import Directory, Draft, Entry, Manifest
-from t4_ops.package import publishing
 from tests.manifest_support import HEADER, entry
 from tests.package_support import write_files
 from tests.strategies import metadata
 
-KEYS = st.lists(st.sampled_from(("a", "b", "a-b", "é", "a.b")), min_size=1, max_size=3).map("/".join)
+NAMES = st.sampled_from(("a", "b", "a-b", "é", "a.b"))
+KEYS = st.lists(NAMES, min_size=1, max_size=3).map("/".join)
 
 
 def drafted(
@@ -104,7 +104,7 @@ def test_a_wrong_header_is_told_at_once() -> None:
 def test_a_build_of_small_files_is_written_while_they_are_hashed(
     tmp_path: Path, mocker: MockerFixture, files: dict[str, bytes], is_drafted: bool
 ) -> None:
-    of = mocker.patch.object(publishing.Manifest, "of", wraps=Manifest.of)
+    of = mocker.spy(Manifest, "of")
     source = tmp_path / "source"
     source.mkdir()
     write_files(source, files)

@@ -56,9 +56,7 @@ def hashing(
 ) -> Iterator[Entry]:
     with progress("hash", shown=False) as bar:
         opener = Opener(Settings(), roots=[str(folder)])
-        for batch in hash_entries(
-            entries_of(folder), opener, bar, workers=workers, stop=stop
-        ):
+        for batch in hash_entries(entries_of(folder), opener, bar, workers=workers, stop=stop):
             yield from batch
 
 

@@ -38,7 +38,11 @@ class Draft:
         self._digest = digest_of_header(header)
         self._count = 0
         self._spool: Spool | None = Spool()
-        self._writer = Writer(self._spool, header, directories, limits)
+        try:
+            self._writer = Writer(self._spool, header, directories, limits)
+        except BaseException:
+            self._drop()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -74,7 +78,7 @@ class Draft:
         made = self._writer.composed()
         assert made.files_size_bytes is not None  # nothing was kept of another manifest
         proof = Proof(self._digest.hexdigest(), made.local_key, made.files_size_bytes)
-        self._spool = None
+        self._drop()
         return Manifest(made.lines(), self._limits, first_entry=made.first_entry, proof=proof)
 
     def _drop(self) -> None:

@@ -50,19 +50,21 @@ def _disk() -> Iterator[None]:
 class _FileBytes:
     """Bytes in an unlinked file, sliced like `bytes`; safe for threads and forks."""
 
-    def __init__(self, file: IO[bytes], size_bytes: int) -> None:
-        self._file = file
+    def __init__(self, fd: int, size_bytes: int) -> None:
+        # No file object: together with this one it could be found unreachable, and then warn of
+        # itself before it is closed here.
+        self._fd = fd
         self._size_bytes = size_bytes
 
     def __del__(self) -> None:
-        self._file.close()
+        os.close(self._fd)
 
     def __len__(self) -> int:
         return self._size_bytes
 
     def __getitem__(self, part: slice) -> bytes:
         start, stop, _ = part.indices(self._size_bytes)
-        fd = self._file.fileno()
+        fd = self._fd
         data = os.pread(fd, stop - start, start)
         while len(data) < stop - start:
             more = os.pread(fd, stop - start - len(data), start + len(data))
@@ -150,8 +152,8 @@ class Spool:
             return Lines(b"".join(self._pieces), self._starts)
         with _disk():
             self._file.flush()
-        file, self._file = self._file, None
-        return Lines(_FileBytes(file, self._size_bytes), self._starts)
+            fd = os.dup(self._file.fileno())
+        return Lines(_FileBytes(fd, self._size_bytes), self._starts)
 
 
 class Lines:

@@ -67,8 +67,8 @@ def hash_entries(
     """Yield entries with size and hash, some at a time: first those that have both.
 
     Then those of large files and of objects, at last those of small local files (`is_light`), each
-    kind in the order in which they came. They get the size and hash of what is there now, so that manifest and bytes agree even
-    when a file grew since it was set.
+    kind in the order in which they came. They get the size and hash of what is there now, so that
+    manifest and bytes agree even when a file grew since it was set.
 
     Args:
         entries: The entries.
