@@ -32,13 +32,7 @@ from t4_ops.manifest.entry import (
 )
 from t4_ops.manifest.lines import Lines
 from t4_ops.manifest.making import Piece, compose
-from t4_ops.manifest.proving import (
-    Proof,
-    check_and_prove,
-    hashed_blocks,
-    hashed_lines,
-    prove,
-)
+from t4_ops.manifest.proving import Proof, check_and_prove, hashed_blocks, hashed_lines, prove
 
 
 class Manifest:
