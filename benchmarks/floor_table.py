@@ -79,7 +79,7 @@ def _objects() -> Iterator[Floor]:
     yield Floor(
         "verified install of one object of 2 GiB",
         "≤ 1.75x s5cmd",
-        at_most("large-install", LARGE, "s5cmd", 1.75),
+        floors.verified_install,
     )
     yield Floor(
         "memory, any object size, any number of files",

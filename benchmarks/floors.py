@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from benchmarks import pointers
@@ -111,6 +111,25 @@ def at_most(
         return verdict(f"{times:.2f}x ({both})", limit / times, at, size)
 
     return judge
+
+
+def verified_install(run: Run) -> Verdict:
+    """Judge the install of a large object, and say what this machine's processors allow.
+
+    No verified install on the machine of the server can take less than the peer's processor seconds
+    and those of SHA-256 alone (both sides', measured in the same run) on all processors.
+    """
+    found = at_most("large-install", LARGE, "s5cmd", 1.75)(run)
+    peer = run.cases.get(f"large-install {LARGE}", {}).get("s5cmd", ())
+    hashing = run.cases.get(f"hash {LARGE}", {}).get("limit", ())
+    moved_s, hashed_s = median(peer, "total_cpu_s"), median(hashing, "total_cpu_s")
+    wall = median(peer, "wall_s")
+    processors = int(run.machine.get("processors", "0"))
+    if moved_s is None or hashed_s is None or not wall or not processors:
+        return found
+    least = (moved_s + hashed_s) / processors / wall
+    words = f"{found.measured}; s5cmd and SHA-256 alone make {least:.2f}x here"
+    return replace(found, measured=words)
 
 
 def within(

@@ -9,97 +9,21 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import bench, bench_run, floors, pointers
+from benchmarks import bench, bench_run, floors
 from benchmarks import transfer_cases as cases
 from benchmarks.bench_chart import draw
 from benchmarks.bench_parts import QUICK, Sizes
-from benchmarks.bench_report import detail, growth, judge_all, render, says
-from benchmarks.bench_run import Part, Run
+from benchmarks.bench_report import detail, growth, render
+from benchmarks.bench_run import Run
 from benchmarks.contenders import Bench, Limits
 from benchmarks.figures import Figure, median, ratio, total_cpu_s, wall_s
-from benchmarks.floor_table import FLOORS
-from benchmarks.floors import Verdict
 from benchmarks.readme_table import BEGIN, END, write_table
 from benchmarks.s5cmd import find_s5cmd
 from benchmarks.server_side import server_side, settled, total
 from benchmarks.small_files import make_files
 from demo.seaweedfs import SeaweedFS
+from tests.bench_support import rounds, whole_run
 from tests.s3_support import client_of
-
-PAIRS = {
-    # Work and size: what ours takes, the peers' times as many.
-    "build 10000x4096": (0.5, {"quilt3": 6.0}),
-    "build 100000x1024": (2.0, {"quilt3": 9.0}),
-    "push 10000x4096": (8.0, {"quilt3": 5.0, "s5cmd": 1.1}),
-    "push 100000x1024": (70.0, {"s5cmd": 1.1}),
-    "again 10000x4096": (0.8, {"quilt3": 50.0}),
-    "changed 10000x4096": (1.0, {"quilt3": 40.0}),
-    "changed-alone 10000x4096": (0.4, {"s5cmd": 0.5}),
-    "install 10000x4096": (7.0, {"quilt3": 6.0, "s5cmd": 1.2}),
-    "install 100000x1024": (60.0, {"s5cmd": 1.2}),
-    "hash 2048MiB": (5.0, {"quilt3": 1.0, "limit": 0.8}),
-    "large-push 2048MiB": (20.0, {"s5cmd": 1.3}),
-    "large-install 2048MiB": (9.0, {"s5cmd": 0.7}),
-    "list 3000x4096": (0.3, {"s5cmd": 1.0}),
-    "copy 3000x4096": (4.0, {"s5cmd": 0.5}),
-    "manifest-open 1000000": (0.5, {"quilt3": 30.0}),
-    "manifest-prove 1000000": (2.5, {"quilt3": 9.0}),
-    "manifest-dump 1000000": (0.7, {"quilt3": 14.0}),
-    "manifest-diff 1000000": (2.0, {"quilt3": 12.0}),
-    "browse-open 1000000": (0.04, {}),
-    "browse-open 10000000": (0.04, {}),
-    "browse-open-by-name 1000000": (0.07, {}),
-    "browse-open-by-name 10000000": (0.07, {}),
-    "browse-folder 1000000": (0.10, {}),
-    "browse-folder 10000000": (0.12, {}),
-    "browse-key 1000000": (0.12, {}),
-    "browse-key 10000000": (0.13, {}),
-    "import 1": (0.06, {"bare": 0.25}),
-    "import-in-airflow 1": (0.013, {}),
-}
-REQUESTS = {"browse-open-by-name": 2, "browse-folder": 2, "browse-key": 3}
-
-
-def rounds(seconds: float, requests: int = 1) -> list[Figure]:
-    """Return three rounds, the last on a slow machine."""
-    return [
-        Figure(
-            seconds * slow,
-            seconds * slow / 2,
-            seconds * slow / 2,
-            peak_mb=90,
-            grown_mb=40,
-            round=number,
-            requests=requests,
-            sent_bytes=100_000,
-            manifest_bytes=2_000_000,
-        )
-        for number, slow in enumerate((1.0, 1.1, 3.0))
-    ]
-
-
-def whole_run(started: str = "2026-11-22 10:00 UTC") -> Run:
-    """Return a run that measured everything and met every floor."""
-    rate = pointers.Figure(moves=1024, lost=0, rate=1500, median_ms=5, p99_ms=90, cpu_ms=1)
-    lossy = replace(rate, lost=800)
-    run = Run(
-        started,
-        {"processors": "2", "model": "Some CPU", "SHA-NI": "no"},
-        {"rivals": 32, "files": [[1000, 4096]]},
-        parts={"build": Part(61.0, 0.5)},
-        pointers={
-            **{f"{kind}: latest alone": [rate] for kind in pointers.FLOORS},
-            **{f"{kind}: check, then put": [lossy] for kind in pointers.FLOORS},
-        },
-    )
-    for case, (seconds, peers) in PAIRS.items():
-        requests = REQUESTS.get(case.partition(" ")[0], 1)
-        run.cases[case] = {
-            "t4_ops": rounds(seconds, requests),
-            **{who: rounds(seconds * times) for who, times in peers.items()},
-        }
-    return run
-
 
 # Figures
 
@@ -150,101 +74,6 @@ def test_the_server_counts_each_request(s3_server: SeaweedFS) -> None:
     assert spent.requests == 6
     assert spent.sent_bytes == 1000
     assert server_side(s3_server).cpu_s > 0
-
-
-# Verdicts
-
-
-def test_every_floor_is_judged_and_may_be_met() -> None:
-    judged = zip(FLOORS, judge_all(whole_run()), strict=True)
-    assert [floor.work for floor, verdict in judged if not verdict.met] == []
-
-
-@pytest.mark.parametrize("case", [case for case in PAIRS if not case.startswith("changed-alone")])
-def test_ten_times_the_time_and_the_requests_miss_a_floor(case: str) -> None:
-    run = whole_run()
-    ours = run.cases[case]["t4_ops"]
-    run.cases[case]["t4_ops"] = [
-        replace(f, wall_s=f.wall_s * 10, cpu_s=f.cpu_s * 100, requests=2000, peak_mb=200)
-        for f in ours
-    ]
-    missed = [verdict for verdict in judge_all(run) if verdict.met is False]
-    assert missed
-    assert all(verdict.margin is None or verdict.margin < 1 for verdict in missed)
-
-
-def test_nothing_is_judged_of_a_run_of_nothing() -> None:
-    assert {verdict.met for verdict in judge_all(Run("now", {}, {}))} == {None}
-
-
-def test_a_floor_is_judged_at_its_own_size_only() -> None:
-    run = whole_run()
-    run.cases = {"build 300x4096": {"t4_ops": rounds(1), "quilt3": rounds(50)}}
-    verdict = floors.faster("build", "10000x4096", "quilt3", 5)(run)
-    assert verdict.met is None
-    assert "not measured at this size; at 300x4096: 50.00x" in verdict.measured
-
-
-def test_a_peer_that_was_left_out_decides_nothing() -> None:
-    run = whole_run()
-    del run.cases["push 10000x4096"]["s5cmd"]
-    verdict = floors.at_most("push", "10000x4096", "s5cmd", 1, total_cpu_s)(run)
-    assert verdict == Verdict("s5cmd was left out")
-
-
-def test_margins_say_how_far_a_floor_is_passed() -> None:
-    run = whole_run()
-    run.cases["push 10000x4096"]["s5cmd"] = rounds(4.0)
-    verdict = floors.at_most("push", "10000x4096", "s5cmd", 1)(run)
-    assert verdict.met is False
-    assert verdict.margin == pytest.approx(0.5)
-
-
-def test_the_most_memory_of_any_transfer_decides() -> None:
-    run = whole_run()
-    run.cases["copy 3000x4096"]["t4_ops"][1] = Figure(1, 1, peak_mb=160, manifest_bytes=1_000_000)
-    verdict = floors.memory(run)
-    assert verdict.met is False
-    assert "159 MB at most (copy 3000x4096)" in verdict.measured
-
-
-def test_requests_of_an_unchanged_push_are_counted_against_its_files() -> None:
-    run = whole_run()
-    assert floors.no_request_per_file(run).met
-    run.cases["again 10000x4096"]["t4_ops"] = rounds(1, requests=10_004)
-    assert floors.no_request_per_file(run).met is False
-
-
-def test_a_changed_hundredth_may_cost_what_it_costs_alone() -> None:
-    run = whole_run()
-    assert floors.cost_of_changes(run).met
-    run.cases["changed 10000x4096"]["t4_ops"] = rounds(1.5)
-    assert floors.cost_of_changes(run).met is False
-
-
-def test_a_lost_move_misses_the_floor() -> None:
-    run = whole_run()
-    name = "folder: latest alone"
-    run.pointers[name] = [replace(run.pointers[name][0], lost=1)]
-    assert floors.lost(run).met is False
-    assert floors.lost(replace(run, options={"rivals": 4})).met is None
-
-
-@pytest.mark.parametrize(
-    ("met", "words"),
-    [
-        ([True], "met"),
-        ([True, True], "met"),
-        ([False], "**missed**"),
-        ([False, False], "**missed**"),
-        ([True, False], "**missed** in run 2"),
-        ([False, None], "**missed** in run 1"),
-        ([None, True], "met in run 2, not measured in the other"),
-        ([None, None], "not measured"),
-    ],
-)
-def test_a_floor_is_met_only_where_every_run_met_it(met: list[bool | None], words: str) -> None:
-    assert says([Verdict("", one) for one in met]) == words
 
 
 # The report
