@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import random
 from typing import Any
 
@@ -14,6 +16,7 @@ from t4_ops.errors import FormatError, IntegrityError, InvalidInputError
 from t4_ops.keys import Limits
 from t4_ops.manifest import (
     MAX_META_DEPTH,
+    NO_META,
     Directory,
     Entry,
     Manifest,
@@ -292,3 +295,23 @@ def test_integer_keys_are_the_only_way_a_hash_could_change_on_reload(meta: dict[
     e = entry("a", meta={"user_meta": plain_meta(meta, "a")})
     reloaded = next(Manifest.from_bytes(Manifest.of(HEADER, [e]).to_bytes()).entries())
     assert top_hash_of(HEADER, [reloaded]) == top_hash_of(HEADER, [e])
+
+
+def test_metadata_that_is_none_can_not_become_everybodys() -> None:
+    one, other = entry("a"), Manifest.of(HEADER, [entry("b")]).get("b")
+    read = Entry("c", "s3://b/k", meta=NO_META)
+    pickled = pickle.loads(pickle.dumps(read))  # noqa: S301 - our own
+    for held in (read, pickled, copy.deepcopy(read)):
+        meta: Any = held.meta
+        for change in (
+            lambda meta=meta: meta.__setitem__("user_meta", {}),
+            lambda meta=meta: meta.update(user_meta={}),
+            lambda meta=meta: meta.setdefault("user_meta", {}),
+            lambda meta=meta: meta.__ior__({"user_meta": {}}),
+        ):
+            with pytest.raises(TypeError, match="use set_meta"):
+                change()
+        assert held == read
+        assert dict(meta) == {}
+    assert other is not None
+    assert dict(one.meta) == dict(other.meta) == dict(NO_META) == {}

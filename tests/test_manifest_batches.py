@@ -7,14 +7,13 @@ import random
 from array import array
 from collections.abc import Callable
 from copy import copy
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from t4_ops.errors import FormatError, InvalidInputError, StorageError
+from t4_ops.errors import FormatError, InvalidInputError
 from t4_ops.keys import Limits
 from t4_ops.manifest import (
     Diff,
@@ -179,10 +178,3 @@ def test_a_wrong_record_among_many_is_told_by_its_key() -> None:
     spoiled = Entry("spoiled", "s3://b/k", meta={"user_meta": "\ud800"})
     with pytest.raises(InvalidInputError, match=r"'spoiled'.*not valid Unicode"):
         Manifest.of(HEADER, [*good, spoiled])
-
-
-def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    # What a disk without space for the file does, as far as a caller sees.
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
-    with Spool(memory_bytes=10) as spool, pytest.raises(StorageError, match="set TMPDIR"):
-        spool.write(b"more than ten bytes\n")

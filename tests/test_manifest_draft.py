@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from hypothesis import strategies as st
 from pytest_mock import MockerFixture
 
 import t4_ops as t4
-from t4_ops.errors import FormatError, InvalidInputError, T4Error
+from t4_ops.errors import FormatError, InvalidInputError, NotFoundError, StorageError, T4Error
 from t4_ops.keys import DEFAULT_LIMITS, Limits, tree_order
-from t4_ops.manifest import Directory, Draft, Entry, Manifest
+from t4_ops.manifest import Directory, Draft, Entry, Manifest, drafting
+from t4_ops.manifest.lines import Spool
 from tests.manifest_support import HEADER, entry
 from tests.package_support import write_files
 from tests.strategies import metadata
@@ -73,11 +75,41 @@ def test_a_draft_is_the_manifest_of_its_entries_or_none(
         entry("a"),
     ],
 )
-def test_what_can_not_be_written_leaves_no_draft_and_no_file(wrong: Entry) -> None:
-    before = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").exists() else 0
+def test_what_can_not_be_written_leaves_no_draft(wrong: Entry) -> None:
     assert drafted([entry("a"), wrong, entry("c")], 1) is None
-    if before:
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="descriptors are counted in /proc")
+def test_a_draft_that_is_dropped_or_never_begins_leaves_no_file(mocker: MockerFixture) -> None:
+    mocker.patch.object(drafting, "Spool", partial(Spool, memory_bytes=0))
+    before = len(os.listdir("/proc/self/fd"))
+    with Draft(HEADER, [], DEFAULT_LIMITS) as draft:
+        draft.add([entry("b")])
+        assert len(os.listdir("/proc/self/fd")) > before
+        draft.add([entry("a")])
         assert len(os.listdir("/proc/self/fd")) == before
+        assert draft.manifest(2) is None
+    with pytest.raises(InvalidInputError, match="directory 'b/'"):
+        Draft(
+            HEADER,
+            [Directory("a/", {"n": 1}), Directory("b/", {"n": "x" * 2_000_000})],
+            DEFAULT_LIMITS,
+        )
+    assert len(os.listdir("/proc/self/fd")) == before
+    with Draft(HEADER, [], DEFAULT_LIMITS) as draft:
+        draft.add([entry("a")])
+        made = draft.manifest(1)
+        assert made is not None
+        assert len(os.listdir("/proc/self/fd")) == before + 1
+    assert made.to_bytes() == Manifest.of(HEADER, [entry("a")]).to_bytes()
+
+
+def test_a_full_disk_in_the_middle_leaves_no_draft(mocker: MockerFixture) -> None:
+    with Draft(HEADER, [], DEFAULT_LIMITS) as draft:
+        draft.add([entry("a")])
+        full = StorageError("no space left")
+        mocker.patch.object(Spool, "lines", autospec=True, side_effect=full)
+        assert draft.manifest(1) is None
 
 
 def test_a_draft_that_lacks_an_entry_is_none() -> None:
@@ -123,12 +155,41 @@ def test_a_build_of_small_files_is_written_while_they_are_hashed(
     assert len({Path(path).read_bytes() for path in stored}) == 1
 
 
-def test_only_new_files_among_hashed_ones_make_no_draft(tmp_path: Path) -> None:
-    write_files(tmp_path / "source", {"a": b"1", "c": b"3"})
+@pytest.mark.parametrize("reason", ["hashed", "base", "object", "large"])
+def test_other_builds_have_no_draft(tmp_path: Path, mocker: MockerFixture, reason: str) -> None:
+    of = mocker.spy(Manifest, "of")
+    add = mocker.spy(Draft, "add")
+    source, registry = tmp_path / "source", str(tmp_path / "registry")
+    write_files(source, {"a": b"1", "c": b"3"})
+    package = t4.Package().set_dir("", source)
+    if reason == "hashed":
+        package.fetch(tmp_path / "elsewhere")  # hashes them
+    elif reason == "base":
+        package.build("a/b", registry)
+        package.delete("a")
+    elif reason == "object":
+        package.set("d.bin", b"object")
+    else:
+        write_files(source, {"d": b"x" * 20_000})
+        package.set("d", source / "d")
+    write_files(source, {"b": b"2"})
+    package.set("b", source / "b")
+    of.reset_mock()
+    add.reset_mock()
+    top_hash = package.build("a/b", registry)
+    assert of.called
+    assert add.called is (reason == "hashed")  # it is found incomplete only in the end
+    read = t4.Package.browse("a/b", registry).check()
+    assert (read.top_hash, read["b"].get_bytes()) == (top_hash, b"2")
+    assert [key for key, _ in read.walk()] == [key for key, _ in package.walk()]
+
+
+def test_what_was_hashed_before_a_build_failed_stays_hashed(tmp_path: Path) -> None:
+    write_files(tmp_path / "source", {"a": b"x" * 20_000, "b": b"2"})
     package = t4.Package().set_dir("", tmp_path / "source")
-    package.fetch(tmp_path / "elsewhere")  # hashes them
+    (tmp_path / "source" / "b").unlink()
+    with pytest.raises(NotFoundError):
+        package.build("a/b", str(tmp_path / "registry"))
+    assert package["a"].hash is not None
     write_files(tmp_path / "source", {"b": b"2"})
-    package.set("b", tmp_path / "source" / "b")
-    top_hash = package.build("a/b", str(tmp_path / "registry"))
-    assert [key for key, _ in package.walk()] == ["a", "b", "c"]
-    assert t4.Package.browse("a/b", str(tmp_path / "registry")).check().top_hash == top_hash
+    assert package.build("a/b", str(tmp_path / "registry")) == package.top_hash

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from t4_ops.errors import FormatError
+from t4_ops.errors import FormatError, StorageError
 from t4_ops.manifest import Manifest, lines
-from t4_ops.manifest.lines import Lines
+from t4_ops.manifest.lines import Lines, Spool
 from tests.manifest_support import HEADER, entry
 
 TEXTS = st.lists(st.binary(max_size=12).map(lambda text: text.replace(b"\r", b"\n")), max_size=20)
@@ -35,3 +39,39 @@ def test_a_large_manifest_that_is_cut_off_is_refused() -> None:
         assert len(Manifest.read([data[:999], data[999:]])) == 500
         with pytest.raises(FormatError, match="line 501 has no end: the manifest is cut off"):
             Manifest.read([data[:999], data[999:-1]])
+
+
+def test_without_a_disk_a_manifest_stays_on_the_heap_up_to_a_size(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # What a folder that can't be written does, as far as a caller sees.
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
+    monkeypatch.setattr(lines, "_DISKLESS_BYTES", 40)
+    with Spool(memory_bytes=10) as spool:
+        spool.write(b"more than ten bytes\n")
+        spool.write(b"and\n")
+        assert b"".join(spool.lines().chunks()) == b"more than ten bytes\nand\n"
+        with pytest.raises(StorageError, match=r"gone.*free some space, or set TMPDIR"):
+            spool.write(b"more than forty bytes with those before\n")
+
+
+def test_a_disk_that_comes_back_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
+    with Spool(memory_bytes=10) as spool:
+        spool.write(b"more than ten bytes\n")
+        (tmp_path / "gone").mkdir()
+        spool.write(b"and\n")
+        found = spool.lines()
+    assert os.fstat(found._data._fd).st_size == found.size_bytes == 24  # type: ignore[union-attr]
+    assert [found[0], found[1]] == [b"more than ten bytes", b"and"]
+
+
+def test_no_temporary_folder_at_all_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr("tempfile.gettempdir", none)
+    monkeypatch.setattr(lines, "_DISKLESS_BYTES", 0)
+    monkeypatch.setattr("tempfile._sanitize_params", lambda *_: none())
+    with Spool(memory_bytes=10) as spool, pytest.raises(StorageError, match="any temporary folder"):
+        spool.write(b"more than ten bytes\n")

@@ -51,7 +51,7 @@ class Draft:
         self._drop()
 
     def add(self, entries: Sequence[Entry]) -> None:
-        """Add entries that have size and hash, and come after those that were added before."""
+        """Add entries, at least one, that have size and hash and come after those added before."""
         if self._spool is None:
             return
         try:
@@ -75,11 +75,15 @@ class Draft:
         """
         if self._spool is None or self._count != count:
             return None
-        made = self._writer.composed()
-        assert made.files_size_bytes is not None  # nothing was kept of another manifest
-        proof = Proof(self._digest.hexdigest(), made.local_key, made.files_size_bytes)
-        self._drop()
-        return Manifest(made.lines(), self._limits, first_entry=made.first_entry, proof=proof)
+        try:
+            made = self._writer.composed()
+            assert made.files_size_bytes is not None  # nothing was kept of another manifest
+            proof = Proof(self._digest.hexdigest(), made.local_key, made.files_size_bytes)
+            return Manifest(made.lines(), self._limits, first_entry=made.first_entry, proof=proof)
+        except T4Error:
+            return None
+        finally:
+            self._drop()
 
     def _drop(self) -> None:
         if self._spool is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import msgspec
 
@@ -24,7 +24,19 @@ USER_META: Final = "user_meta"
 """Where user metadata sits in an entry's `meta` and in the header. Source: quilt3."""
 
 
-NO_META: Final[Mapping[str, Any]] = {}
+class _NoMeta(dict[str, Any]):
+    """Metadata that is none and stays none: what one user wrote there all entries would have."""
+
+    def _refuse(self, *_: object, **__: object) -> NoReturn:
+        raise TypeError("metadata of an entry can't be changed in place: use set_meta")
+
+    __setitem__ = __ior__ = setdefault = update = _refuse
+
+    def __reduce__(self) -> str:
+        return "NO_META"
+
+
+NO_META: Final[Mapping[str, Any]] = _NoMeta()
 """For entries without metadata: one for all, since a million empty ones take 64 MB."""
 
 

@@ -12,7 +12,7 @@ import os
 import tempfile
 from array import array
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import accumulate, count, islice
 from typing import IO, Final, Self
 
@@ -21,6 +21,8 @@ from t4_ops.errors import FormatError, StorageError
 
 MEMORY_BYTES: Final = 8 * 1024 * 1024
 """Largest manifest kept on the heap: some 30,000 entries. Reading from a file costs little more."""
+_DISKLESS_BYTES: Final = 32 * 1024 * 1024
+"""Largest one kept there where no temporary file can be begun, as in a read-only container."""
 _PIECE_BYTES: Final = 1024 * 1024
 # Above this numpy finds line feeds: in a tenth of the time (measured), but it takes 0.1 s to load.
 _NUMPY_BYTES: Final = 32 * 1024 * 1024
@@ -40,10 +42,14 @@ def _disk() -> Iterator[None]:
     try:
         yield
     except OSError as exc:
+        try:
+            folder = tempfile.gettempdir()
+        except OSError:
+            folder = "any temporary folder"
         raise StorageError(
-            f"a temporary copy of a manifest can't be written to {tempfile.gettempdir()}:"
+            f"a temporary copy of a manifest can't be written to {folder}:"
             f" {exc.strerror or exc}; free some space, or set TMPDIR",
-            key=tempfile.gettempdir(),
+            key=folder,
         ) from exc
 
 
@@ -131,16 +137,29 @@ class Spool:
         else:
             self._starts.frombytes(_starts_after(piece, self._size_bytes))
         self._size_bytes += len(piece)
-        if self._size_bytes <= self._memory_bytes:
+        if self._file is None and self._size_bytes > self._memory_bytes:
+            self._begin_file()
+        if self._file is None:
             self._pieces.append(piece)
             return
         with _disk():
-            if self._file is None:
-                # It has no name: it goes when the last reference does, also if the process dies.
-                self._file = tempfile.TemporaryFile(prefix="t4-manifest-")  # noqa: SIM115
-                self._file.writelines(self._pieces)
-                self._pieces.clear()
             self._file.write(piece)
+
+    def _begin_file(self) -> None:
+        """Move what was written to a file, if there can be one or must.
+
+        Raises:
+            StorageError: It can't be written, and there is too much for the heap.
+        """
+        with suppress(OSError) if self._size_bytes <= _DISKLESS_BYTES else _disk():
+            # It has no name: it goes when the last reference does, also if the process dies.
+            with ExitStack() as undo:
+                file = undo.enter_context(tempfile.TemporaryFile(prefix="t4-manifest-"))
+                file.writelines(self._pieces)
+                file.flush()
+                undo.pop_all()
+            self._file = file
+            self._pieces.clear()
 
     def lines(self) -> Lines:
         """Return what was written as lines.

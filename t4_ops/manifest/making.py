@@ -140,7 +140,12 @@ class Writer:
         self._written = self._first
 
     def add(self, entries: Sequence[Entry]) -> None:
-        """Write entries, some hundred at most."""
+        """Write entries: one at least, some hundred at most.
+
+        Raises:
+            InvalidInputError: A record is too long, or not valid Unicode.
+            StorageError: The temporary file can't be written.
+        """
         self._spool.write(encode_entries(entries, self._limits))
         self._written += len(entries)
         keys = [entry.logical_key for entry in entries]
@@ -159,7 +164,11 @@ class Writer:
         self._kept.append((self._written, kept))
 
     def composed(self) -> Composed:
-        """Return what was written."""
+        """Return what was written.
+
+        Raises:
+            StorageError: The temporary file can't be written.
+        """
         first = self._first if self.is_in_order else None
         segments = self._segments(self._spool.lines())
         return Composed(segments, first, self._local_key, self._files_size_bytes)

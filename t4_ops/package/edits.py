@@ -46,7 +46,7 @@ class Edits:
         """Put many entries whose keys come, in this order, after all that are there.
 
         Args:
-            entries: The entries.
+            entries: The entries, at least one.
             keys: Their logical keys.
             orders: The tree orders of the keys.
         """
@@ -101,7 +101,7 @@ class Edits:
             self._is_sorted = False
         if self._order is None:
             return
-        if is_next:
+        if not self._order or self._order[-1] < order:
             self._order.append(order)
         elif len(self._order) < _INSERT_MAX:
             insort(self._order, order)

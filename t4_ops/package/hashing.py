@@ -29,24 +29,41 @@ def hash_missing(
         settings: How many at a time.
         bar: Is told how far it is.
         stop: Set from another thread to give up.
-        draft: Takes the entries, if they come in order: while assistants hash small files.
+        draft: Takes the entries if they come in order, as small local files do.
+
+    What was hashed before it fails stays so.
 
     Raises:
         NotFoundError: A source is gone.
         IntegrityError: A source changed while it was read.
     """
-    # Looked through twice, so that nothing but the package keeps entries that are replaced.
-    size_bytes, is_in_order = 0, draft is not None
-    for entry in _missing(contents, prefix):
+    missing = _Missing(contents, prefix)
+    size_bytes, are_light = 0, True
+    for entry in missing:
         size_bytes += entry.size_bytes or 0
-        is_in_order = is_in_order and is_light(entry)
+        are_light = are_light and is_light(entry)
     bar.grow(size_bytes)
-    missing = _missing(contents, prefix)
     for hashed in hash_entries(missing, opener, bar, workers=settings.workers, stop=stop):
         contents.fill(hashed)
-        if draft is not None and is_in_order:
+        # Where there are others, those come first, and nothing is in order.
+        if draft is not None and are_light:
             draft.add(hashed)
 
 
-def _missing(contents: Contents, prefix: str) -> Iterator[Entry]:
-    return (e for e in contents.entries(prefix) if e.hash is None or e.size_bytes is None)
+class _Missing:
+    """The entries that lack size or hash, to be looked through twice.
+
+    Where all are edits they are not kept meanwhile: each is one of the package, which is replaced.
+    Above a manifest it costs more to find them than to keep them.
+    """
+
+    def __init__(self, contents: Contents, prefix: str) -> None:
+        self._contents, self._prefix = contents, prefix
+        self._kept = None if contents.base is None else list(self._found())
+
+    def __iter__(self) -> Iterator[Entry]:
+        return self._found() if self._kept is None else iter(self._kept)
+
+    def _found(self) -> Iterator[Entry]:
+        entries = self._contents.entries(self._prefix)
+        return (e for e in entries if e.hash is None or e.size_bytes is None)

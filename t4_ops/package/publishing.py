@@ -272,7 +272,8 @@ class Publisher:
 
     def _manifest(self, header: Mapping[str, Any], plan: Plan, top_hash: str) -> Manifest:
         """Return the manifest with every entry where the plan brought or found it."""
-        if self._drafted is not None and not plan.places:
+        if self._drafted is not None:
+            assert not plan.places  # there is a draft only where nothing moves
             return self._drafted
         contents = self._contents
         placed = plan.placed(contents.entries())
