@@ -7,7 +7,6 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,85 +14,28 @@ from pytest_mock import MockerFixture
 
 import t4_ops as t4
 from demo.seaweedfs import SeaweedFS
-from t4_ops import operations
-from t4_ops.checksums import checksum_of
 from t4_ops.errors import IntegrityError, NotFoundError
-from t4_ops.keys import PhysicalKey
-from t4_ops.manifest import Entry, Manifest
+from t4_ops.manifest import Entry
 from t4_ops.package import open_registry
-from t4_ops.registry import Registry
-from t4_ops.registry.indexes import INDEX_FROM_BYTES, INDEXES
+from t4_ops.registry.indexes import INDEXES
 from t4_ops.settings import load_settings
+from tests.index_support import (
+    DATA,
+    MIB,
+    Stored,
+    browse,
+    has_index,
+    large,
+    store_large,
+)
 from tests.package_support import NAME, store_of, watched
 from tests.s3_support import Fault, Relay, Request, s3_fault
-
-MIB = 1024 * 1024
-DATA = b"what is in the one file that is there"
-ENTRIES = 30_000
-
-
-def keys_of() -> list[str]:
-    """Return keys at mixed depths: folders hold files beside folders."""
-    keys = ["README.md", "one file"]
-    for n in range(ENTRIES):
-        folder = f"part {n // 1000:03}/" if n % 10 else f"part {n // 1000:03}/deep/{n % 7}/"
-        keys.append(f"{folder}é-{n:06}.parquet")
-    return sorted(keys, key=lambda key: key.split("/"))
-
-
-def large(url: str, place: str = "data/1") -> Manifest:
-    """Return a manifest above the threshold; of its files only `one file` exists."""
-    root = PhysicalKey.parse(f"{url}/")
-    entries = [
-        Entry(
-            key,
-            str(root.join(place if key == "one file" else f"data/{n}")),
-            len(DATA),
-            checksum_of(DATA),
-            {"user_meta": {"label": "é" * 30, "n": n}},
-        )
-        for n, key in enumerate(keys_of())
-    ]
-    manifest = Manifest.of({"version": "v0", "message": "large"}, entries)
-    assert manifest.size_bytes > INDEX_FROM_BYTES
-    return manifest
-
-
-@dataclass
-class Stored:
-    registry: Registry
-    manifest: Manifest
-
-    @property
-    def top_hash(self) -> str:
-        return self.manifest.top_hash
-
-    @property
-    def index_key(self) -> str:
-        return INDEXES + self.top_hash
 
 
 @pytest.fixture
 def stored(registry: str) -> Stored:
     """A published large package."""
-    opened = open_registry(registry, load_settings())
-    manifest = large(opened.url)
-    store_of(registry).write("data/1", DATA)
-    opened.manifests.put(manifest)
-    opened.pointers.publish(NAME, manifest.top_hash, expected=None)
-    return Stored(opened, manifest)
-
-
-def browse(stored: Stored, settings: t4.Settings | None = None) -> t4.Package:
-    return t4.Package.browse(NAME, stored.registry.url, settings=settings)
-
-
-def has_index(stored: Stored) -> bool:
-    try:
-        store_of(stored.registry.url).head(stored.index_key)
-    except NotFoundError:
-        return False
-    return True
+    return store_large(registry)
 
 
 def test_a_large_package_is_browsed_by_its_index(stored: Stored) -> None:
@@ -384,71 +326,3 @@ def test_a_change_within_a_step_of_a_float_is_seen(tmp_path: Path) -> None:
     before = path.stat()
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
     assert t4.Package.browse(NAME, url).verified == "top_hash"
-
-
-def forged(tmp_path: Path) -> str:
-    """Publish a large package of which one line was changed behind its index; return its URL."""
-    url = (tmp_path / "registry").as_uri()
-    opened = open_registry(url, load_settings())
-    manifest = large(url)
-    store_of(url).write("data/1", DATA)
-    opened.manifests.put(manifest)
-    opened.pointers.publish(NAME, manifest.top_hash, expected=None)
-    path = tmp_path / "registry" / ".quilt" / "packages" / manifest.top_hash
-    before, lines = path.stat(), path.read_bytes().split(b"\n")
-    number = next(n for n, line in enumerate(lines) if b'"one file"' in line)
-    value = checksum_of(DATA).value.encode()
-    assert value in lines[number]
-    lines[number] = lines[number].replace(value, checksum_of(DATA[::-1]).value.encode())
-    path.write_bytes(b"\n".join(lines))
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    store_of(url).write("data/1", DATA[::-1])
-    return url
-
-
-def _taken(package: t4.Package, tmp_path: Path) -> t4.Package:
-    return t4.Package().set("x", package["one file"])
-
-
-def _fetched(package: t4.Package, tmp_path: Path) -> t4.Package:
-    return t4.Package().set("x", package["one file"].fetch(tmp_path / "fetched"))
-
-
-def _taken_twice(package: t4.Package, tmp_path: Path) -> t4.Package:
-    return t4.Package().set("y", _taken(package, tmp_path)["x"])
-
-
-def _edited(package: t4.Package, tmp_path: Path) -> t4.Package:
-    package["one file"].set_meta({"mine": True})
-    return package
-
-
-@pytest.mark.parametrize("take", [_taken, _fetched, _taken_twice, _edited])
-def test_what_an_index_says_is_proved_before_it_goes_into_a_revision(
-    take: Callable[[t4.Package, Path], t4.Package], tmp_path: Path
-) -> None:
-    url = forged(tmp_path)
-    package = t4.Package.browse(NAME, url)
-    assert package.verified == "index"
-    assert package["one file"].get_bytes() == DATA[::-1]
-    taken = take(package, tmp_path)
-    for publish in (taken.push, taken.build):
-        with pytest.raises(IntegrityError):
-            publish("team/other", url)
-    assert t4.list_packages(url) == [NAME]
-
-
-def test_what_an_index_says_and_is_right_is_pushed(stored: Stored) -> None:
-    package = browse(stored)
-    t4.Package().set("x", package["one file"]).push("team/other", stored.registry.url)
-    pushed = t4.Package.browse("team/other", stored.registry.url)
-    assert pushed["x"].get_bytes() == DATA
-    assert package.verified == "top_hash"
-
-
-def test_what_an_index_says_is_proved_before_it_is_planned(tmp_path: Path) -> None:
-    """A build in shards takes entries from a package to another process, where nobody knows it."""
-    one = f"{t4.resolve(NAME, forged(tmp_path)).uri}&path=one%20file"
-    with pytest.raises(IntegrityError):
-        operations.plan_shards({"taken": one}, registry=tmp_path / "other")
-    assert not (tmp_path / "other").exists()

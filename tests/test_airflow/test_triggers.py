@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import json
 import time
 from collections.abc import AsyncIterator, Callable
@@ -12,10 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk import Asset
 from airflow.serialization.encoders import encode_trigger
 from airflow.triggers.base import BaseEventTrigger
-from airflow.triggers.shared_stream import SharedStreamManager
 
 import t4_ops as t4
 from t4_ops import operations
@@ -24,6 +21,7 @@ from t4_ops.airflow._watching import Group
 from t4_ops.airflow.assets import package_asset, package_of
 from t4_ops.airflow.triggers import PackageMovedTrigger, PackageTrigger, package_watcher
 from t4_ops.operations import Condition, watching
+from tests.test_airflow.triggerer_support import Kept, Triggerer, again
 
 POLL_S = 0.2
 SLOW_S = 2.0
@@ -36,13 +34,6 @@ def registry(tmp_path: Path) -> str:
 
 def push(registry: str, text: str, name: str = "team/raw") -> str:
     return t4.Package().set_text("a.txt", text).push(name, registry, force=True).top_hash
-
-
-def again(trigger: Any) -> Any:
-    """Return the trigger as another process makes it, from JSON alone."""
-    classpath, kwargs = trigger.serialize()
-    module, _, name = classpath.rpartition(".")
-    return getattr(importlib.import_module(module), name)(**json.loads(json.dumps(kwargs)))
 
 
 def test_triggers_survive_their_own_serialization(registry: str) -> None:
@@ -106,63 +97,6 @@ def test_what_waiting_does_not_mend_is_told(registry: str) -> None:
     answer = asyncio.run(main())
     assert answer["met"] is False
     assert "noslash" in answer["reason"]
-
-
-class Kept:
-    """Where Airflow keeps values with an asset: in its database, here in a dict of JSON."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, str] = {}
-
-    def __getitem__(self, asset: Asset) -> Kept:
-        return self
-
-    async def aget(self, key: str, default: Any = None) -> Any:
-        return json.loads(self.values[key]) if key in self.values else default
-
-    async def aset(self, key: str, value: Any) -> None:
-        self.values[key] = json.dumps(value)
-
-
-class Triggerer:
-    """What Airflow's triggerer does with event triggers: shared streams, events into a list."""
-
-    def __init__(self) -> None:
-        self.manager = SharedStreamManager()
-        self.events: list[Any] = []
-        self.tasks: list[asyncio.Task[None]] = []
-
-    def start(self, trigger: BaseEventTrigger, kept: Kept) -> None:
-        trigger = again(trigger)
-        trigger.asset_state_store = kept  # type: ignore[assignment]
-        key = trigger.shared_stream_key()
-        assert key is not None
-        number = len(self.tasks)
-        stream = self.manager.subscribe(trigger_id=number, trigger=trigger, key=key)
-
-        async def run() -> None:
-            try:
-                async for event in trigger.filter_shared_stream(stream):
-                    self.events.append(event.payload)
-            finally:
-                await self.manager.unsubscribe(number, key)
-
-        self.tasks.append(asyncio.create_task(run()))
-
-    async def until(self, count: int, within_s: float = 30) -> None:
-        end_s = time.monotonic() + within_s
-        while len(self.events) < count and time.monotonic() < end_s:
-            for task in self.tasks:
-                if task.done():
-                    task.result()
-            await asyncio.sleep(0.02)
-        assert len(self.events) >= count, self.events
-
-    async def stop(self) -> None:
-        for task in self.tasks:
-            task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
-        await self.manager.stop_all()
 
 
 @pytest.fixture
