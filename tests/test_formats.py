@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from t4_ops import formats
 from t4_ops.errors import FormatError, InvalidInputError
@@ -269,3 +271,26 @@ def test_already_compressed_bytes_are_not_compressed_twice() -> None:
         formats.serialize(once, "a.tar.gz")
     assert caught.value.key == "a.tar.gz"
     assert formats.deserialize(formats.serialize(once, "a.bin").data, "a.bin") == once
+
+
+def test_arrow_reads_no_python_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A thread of Arrow's that lets go of it while Python ends aborts the process.
+    class Keeping(parquet.ParquetFile):
+        def __init__(self, source: Any, **options: Any) -> None:
+            kept.append(source)
+            super().__init__(source, **options)
+
+    table = pa.Table.from_pandas(FRAME)
+    kept: list[object] = []
+    monkeypatch.setattr(parquet, "ParquetFile", Keeping)
+    data = formats.serialize(table, "t.parquet").data
+    holders = sys.getrefcount(data)
+    formats.deserialize(data, "t.parquet")
+    assert len(kept) == 1
+    assert sys.getrefcount(data) == holders
+
+    data = formats.serialize(table, "t.arrow", opts={"compression": "none"}).data
+    holders = sys.getrefcount(data)
+    # Without compression the table is made of the file's own bytes.
+    kept.append(formats.deserialize(data, "t.arrow", opts={"as_arrow": True}))
+    assert sys.getrefcount(data) == holders

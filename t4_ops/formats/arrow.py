@@ -12,6 +12,7 @@ from t4_ops.formats.base import FormatHandler
 from t4_ops.formats.frame_sizes import frame_size_bytes
 from t4_ops.formats.tables import (
     TABLE_WORDS,
+    arrow_reader,
     check_as_arrow,
     is_table,
     refuse_pickled_types,
@@ -79,11 +80,11 @@ class ArrowHandler(FormatHandler):
         max_size_bytes: int,
     ) -> object:
         """Read a DataFrame or a Table; every offset and string is checked first."""
-        import pyarrow as pa
+        from pyarrow import ipc
 
         refuse_pickled_types(arrow_sizes.footer(data))
         _refuse_large(arrow_sizes.read_size_bytes(data, max_size_bytes), max_size_bytes)
-        table = pa.ipc.open_file(pa.BufferReader(data)).read_all()
+        table = ipc.open_file(arrow_reader(data)).read_all()
         # The reader trusts offsets; used unchecked, wrong ones read other memory.
         table.validate(full=True)
         if opts.get("as_arrow"):

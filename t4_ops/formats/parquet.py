@@ -13,6 +13,7 @@ from t4_ops.formats.parquet_footer import footer_bytes
 from t4_ops.formats.parquet_sizes import Chunk, read_chunks
 from t4_ops.formats.tables import (
     TABLE_WORDS,
+    arrow_reader,
     check_as_arrow,
     is_table,
     refuse_pickled_types,
@@ -92,7 +93,6 @@ class ParquetHandler(FormatHandler):
         max_size_bytes: int,
     ) -> object:
         """Read a DataFrame or a Table, without ever decoding more than the bound."""
-        import pyarrow as pa
         from pyarrow import parquet
 
         # All of this comes before pyarrow sees the file.
@@ -103,7 +103,7 @@ class ParquetHandler(FormatHandler):
         if certain_bytes > max_size_bytes:
             raise _too_large(certain_bytes, max_size_bytes)
         longest = _longest_repeats(data, chunks, max_size_bytes - certain_bytes)
-        file = parquet.ParquetFile(pa.BufferReader(data))
+        file = parquet.ParquetFile(arrow_reader(data))
         table = _read_watched(file, longest, max_size_bytes) if longest else file.read()
         return table if opts.get("as_arrow") else to_frame(table)
 
@@ -153,6 +153,7 @@ def _longest_string(data: bytes, chunk: Chunk) -> int:
 
     if chunk.repeats_prefixes:
         return chunk.largest_page_bytes
+    # Read by this thread alone, so Python's memory will do.
     file = parquet.ParquetFile(pa.BufferReader(data), read_dictionary=[chunk.path])
     batches = file.iter_batches(
         batch_size=1, row_groups=[chunk.row_group], columns=[chunk.path], use_threads=False
