@@ -219,27 +219,28 @@ def test_what_is_no_number_of_retries_is_refused(tmp_path: Path, bad: Any) -> No
     assert not (tmp_path / "reg").exists()
 
 
+@pytest.mark.parametrize("rivals", [1, 2])
 def test_what_was_uploaded_before_the_race_was_lost_is_not_uploaded_again(
-    s3_env: SeaweedFS, unversioned_bucket: str
+    s3_env: SeaweedFS, unversioned_bucket: str, rivals: int
 ) -> None:
     registry = f"s3://{unversioned_bucket}"
     start(registry, BASE)
-    rival = edited(registry, {"r.bin": b"rival"})
+    left = [f"r{number}.bin" for number in range(rivals)]
     with watched(s3_env.endpoint_url) as (relay, settings):
         late = t4.Package.browse(NAME, registry, settings=settings).set("late.bin", b"late")
 
         def rival_first(request: Request) -> None:
-            if request.method == "PUT" and request.target.endswith("/latest"):
-                relay.rule = lambda _: None
-                rival.push(NAME, registry)
+            if request.method == "PUT" and request.target.endswith("/latest") and left:
+                edited(registry, {left.pop(): b"rival"}).push(NAME, registry)
 
         relay.rule = rival_first
-        late.push(NAME, registry, retry_conflicts=1)
+        late.push(NAME, registry, retry_conflicts=rivals)
         assert len(relay.seen("PUT", ".t4/v1/objects/")) == 1
     versions = t4.list_package_versions(NAME, registry)
-    # The first, the rival's and the merged one: what lost the race is not listed.
-    assert len(versions) == 3 + 1
-    wanted = {**BASE, "r.bin": b"rival", "late.bin": b"late"}
+    # The first, the rivals' and the merged one: what lost the race is not listed.
+    assert len(versions) == 1 + rivals + 1 + 1
+    wanted = {**BASE, "late.bin": b"late"}
+    wanted |= {f"r{number}.bin": b"rival" for number in range(rivals)}
     assert contents_of(t4.Package.browse(NAME, registry)) == wanted
 
 

@@ -115,6 +115,18 @@ def test_push_after_build_in_one_registry_completes_the_manifest(
     assert objects_of(registry) == before
 
 
+def test_push_after_build_brings_files_into_the_registry(registry: str, tmp_path: Path) -> None:
+    """Nothing else changes: in a folder all that is there afterwards was moved by this push."""
+    package = scan(tmp_path / "files", SMALL)
+    top_hash = package.build(NAME, registry, "first")
+    assert package.push(NAME, registry, message="first").top_hash == top_hash
+    url = store_of(registry).url
+    shutil.rmtree(tmp_path / "files")
+    complete = t4.Package.browse(NAME, registry, top_hash)
+    assert all(entry.physical_key.startswith(url) for _, entry in complete.walk())
+    assert contents_of(complete) == SMALL
+
+
 def test_every_revision_keeps_its_bytes(registry: str, tmp_path: Path) -> None:
     states = [{"a": f"state {i}".encode(), "same": b"same"} for i in range(3)]
     package = t4.Package()

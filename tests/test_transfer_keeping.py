@@ -6,7 +6,7 @@ from t4_ops.checksums import checksum_of
 from t4_ops.manifest import Entry
 from t4_ops.settings import Settings
 from t4_ops.transfer import Opener, hash_entries, progress
-from t4_ops.transfer.keeping import Kept
+from t4_ops.transfer.keeping import KEPT_BYTES, Kept
 from t4_ops.transfer.reading import read_small
 from tests.package_support import write_files
 
@@ -20,6 +20,26 @@ def test_what_is_kept_is_given_once_and_only_for_its_hash() -> None:
     assert kept.take("file:///a", checksum_of(b"12345")) is None  # it was forgotten
     kept.keep("file:///a", b"1234567890", checksum_of(b"1234567890"))
     assert kept.take("file:///a", checksum_of(b"1234567890")) == b"1234567890"
+
+
+def test_files_share_the_room_with_what_is_kept_of_them() -> None:
+    kept = Kept(4 * 800 + 10)
+    kept.share(4)
+    kept.keep("file:///a", b"12345678901", checksum_of(b"12345678901"))
+    assert kept.take("file:///a", checksum_of(b"12345678901")) is None
+    kept.keep("file:///a", b"1234567890", checksum_of(b"1234567890"))
+    assert kept.take("file:///a", checksum_of(b"1234567890")) == b"1234567890"
+    kept.share(1000)
+    assert not kept.has_room
+
+
+def test_of_ten_thousand_small_files_all_are_kept() -> None:
+    kept, data = Kept(KEPT_BYTES), bytes(4096)
+    kept.share(10_000)
+    checksum = checksum_of(data)
+    for number in range(10_000):
+        kept.keep(f"file:///{number}", data, checksum)
+    assert all(kept.take(f"file:///{number}", checksum) for number in range(10_000))
 
 
 def test_bytes_that_were_hashed_are_sent_whatever_the_file_holds_by_then(tmp_path: Path) -> None:

@@ -38,11 +38,13 @@ def hash_missing(
         IntegrityError: A source changed while it was read.
     """
     missing = _Missing(contents, prefix)
-    size_bytes, are_light = 0, True
+    files, size_bytes, are_light = 0, 0, True
     for entry in missing:
+        files += 1
         size_bytes += entry.size_bytes or 0
         are_light = are_light and is_light(entry)
     bar.grow(size_bytes)
+    opener.unsent.share(files)
     for hashed in hash_entries(missing, opener, bar, workers=settings.workers, stop=stop):
         contents.fill(hashed)
         # Where there are others, those come first, and nothing is in order.

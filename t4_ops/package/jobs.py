@@ -19,6 +19,8 @@ class Job:
         bar: Shows how far it is.
         is_pinned: Whether the registry keeps versions, and entries name them.
         checks_first: Whether to look at `latest` before anything is moved.
+        may_merge: Whether it may be done again on top of what others published meanwhile, so that
+            where entries were brought has to be remembered.
         only: Logical keys of the only entries to move; None: all that must.
     """
 
@@ -27,6 +29,7 @@ class Job:
     bar: Progress
     is_pinned: bool
     checks_first: bool = False
+    may_merge: bool = False
     only: frozenset[str] | None = None
 
     def moves(self, entry: Entry) -> bool:

@@ -101,8 +101,10 @@ class Publisher:
         self._store: Store = open_store(registry, settings)
         self.registry = Registry(self._store, settings.limits)
         self._stop = stop or threading.Event()
-        # A folder registry is sent little, most of it never: there it would be for nothing.
-        kept_bytes = 0 if is_folder(self.registry.url) else KEPT_BYTES
+        # A folder registry is sent little, most of it never; and of a package that came from a
+        # revision most is there already. For those it would be for nothing.
+        keeps = contents.base is None and not is_folder(self.registry.url)
+        kept_bytes = KEPT_BYTES if keeps else 0
         self._opener = Opener(
             settings, contents.payloads, self._stop, contents.roots, kept_bytes=kept_bytes
         )
@@ -200,6 +202,7 @@ class Publisher:
             ConflictError: Somebody changed the same thing, or was faster too often.
         """
         base, own = expected, None
+        job = replace(job, may_merge=retry_conflicts > 0)
         # One round more than retries: the last conflict is raised, not that of the rounds.
         for lost in rounds(self.registry.url, self._name, retry_conflicts + 1):
             try:
@@ -253,18 +256,22 @@ class Publisher:
         # Whoever forces a push does not take the registry's word for what it holds.
         is_forced = isinstance(expected, Anything)
         plan = self._planner.plan(wanted, stored, job, check_places=is_forced)
-        if plan.moves:
+        moved_files = len(plan.moves)
+        if moved_files:
             # What would be refused afterwards is refused before anything is moved.
             check_records(header, contents.entries(), contents.directories(), contents.limits)
             for move in plan.moves:
                 check_hash_type(move.entry)
             self._upload(plan, job.bar)
-        self._places.update(plan.places)
-        self._moved_files += len(plan.moves)
+        self._places = {**self._places, **plan.places} if self._places else plan.places
+        self._moved_files += moved_files
         if self._stop.is_set():
             raise Cancelled("stopped on request; nothing was published, a repeat goes on")
-        if stored is None or not self._is_complete(stored, plan):
+        if stored is None or not self._is_complete(stored, plan, moved_files):
             manifest = self._manifest(header, plan, top_hash)
+            if not job.may_merge:
+                # The manifest has them, and is going to be sent in large parts.
+                plan.places.clear()
             stored = self.registry.manifests.put(manifest, self._planner.lost)
         published = self.registry.pointers.publish(self._name, top_hash, expected=expected)
         size_bytes = stored.files_size_bytes()
@@ -289,9 +296,9 @@ class Publisher:
         except NotFoundError:
             return None
 
-    def _is_complete(self, stored: Manifest, plan: Plan) -> bool:
+    def _is_complete(self, stored: Manifest, plan: Plan, moved_files: int) -> bool:
         """Return whether a stored manifest has all that this push would give it."""
-        if plan.moves:
+        if moved_files:
             return False
         if len(plan.places) == len(stored):
             return True  # the plan found each of its entries inside the registry

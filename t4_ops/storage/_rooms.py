@@ -30,14 +30,6 @@ class Rooms:
         self._free = threading.BoundedSemaphore(self._count)
         self._spare: list[bytearray] = []
 
-    def acquire(self) -> None:
-        """Wait for one and take it."""
-        self._free.acquire()
-
-    def release(self) -> None:
-        """Give one back."""
-        self._free.release()
-
     @contextmanager
     def buffer(self, size_bytes: int = CHUNK_BYTES) -> Iterator[bytearray]:
         """Take one with a buffer of at least this size in it, for a `with` block.
@@ -46,13 +38,26 @@ class Rooms:
         size (48 files of 7 MiB took 209 MB, now 71 MB). All uploads share them: kept by each, those
         of 16 files of 33 MiB took 399 MB.
         """
-        with self:
-            room = bytearray(size_bytes) if size_bytes > CHUNK_BYTES else self._usual()
-            try:
-                yield room
-            finally:
-                if len(room) == CHUNK_BYTES:
-                    self._spare.append(room)
+        room = self.take(size_bytes)
+        try:
+            yield room
+        finally:
+            self.give_back(room)
+
+    def take(self, size_bytes: int = CHUNK_BYTES) -> bytearray:
+        """Wait for one and take it, to be given back by whichever thread is done with it."""
+        self._free.acquire()
+        try:
+            return bytearray(size_bytes) if size_bytes > CHUNK_BYTES else self._usual()
+        except BaseException:
+            self._free.release()
+            raise
+
+    def give_back(self, room: bytearray) -> None:
+        """Give back what `take` gave."""
+        if len(room) == CHUNK_BYTES:
+            self._spare.append(room)
+        self._free.release()
 
     def _usual(self) -> bytearray:
         try:
@@ -60,12 +65,6 @@ class Rooms:
             return self._spare.pop()
         except IndexError:
             return bytearray(CHUNK_BYTES)
-
-    def __enter__(self) -> None:
-        self.acquire()
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.release()
 
 
 ROOMS: Final = Rooms()

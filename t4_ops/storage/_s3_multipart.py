@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Final
 
 from t4_ops.checksums import (
@@ -33,6 +34,9 @@ from t4_ops.storage.base import ObjectInfo, PartSource
 
 # Parts of one upload in flight.
 _PARTS_AT_ONCE: Final = 4
+# Of a stream that is no larger, a manifest above all, this many: memory for two parts, not for all.
+_SHORT_BYTES: Final = 64 * 1024 * 1024
+_SHORT_AT_ONCE: Final = 2
 # Larger parts, those of objects above 160 GB, are read twice instead: to hash them, to send them.
 _MEMORY_PART_BYTES: Final = 16 * 1024 * 1024
 
@@ -58,7 +62,8 @@ def upload_parts(
         PreconditionFailedError: `create_only`, and there is an object.
     """
     with begun(connection, key) as upload:
-        parts = upload.send(_split(chunks, chunk_size_bytes(size_bytes)))
+        at_once = _SHORT_AT_ONCE if size_bytes <= _SHORT_BYTES else _PARTS_AT_ONCE
+        parts = upload.send(_split(chunks, chunk_size_bytes(size_bytes)), at_once)
         return upload.complete(parts, size_bytes, create_only)
 
 
@@ -150,27 +155,26 @@ class Upload:
         )
         self.id = reply["UploadId"]
 
-    def send(self, parts: Iterable[Buffer]) -> list[dict[str, Any]]:
+    def send(self, parts: Iterator[_Part], at_once: int) -> list[dict[str, Any]]:
         waiting: deque[Future[dict[str, Any]]] = deque()
         sent: list[dict[str, Any]] = []
-        # Leaving the pool waits for the parts in flight, so an abort can't overtake one.
-        with ThreadPoolExecutor(_PARTS_AT_ONCE, "t4-upload") as pool:
-            for number, part in enumerate(parts, 1):
-                if len(waiting) == _PARTS_AT_ONCE:
-                    sent.append(self._sent(waiting.popleft()))
-                waiting.append(pool.submit(self._send_held, number, part))
-            sent += [future.result() for future in waiting]
-        return sent
-
-    @staticmethod
-    def _sent(future: Future[dict[str, Any]]) -> dict[str, Any]:
-        """Return what an earlier part became, while the next one holds a room already."""
+        held: dict[int, _Part] = {}
         try:
-            return future.result()
-        except BaseException:
-            # The next part is not sent any more, so nobody else gives its room back.
-            ROOMS.release()
-            raise
+            # Leaving the pool waits for the parts in flight, so an abort can't overtake one.
+            with ThreadPoolExecutor(at_once, "t4-upload") as pool:
+                while (part := next(parts, None)) is not None:
+                    number = len(sent) + len(waiting) + 1
+                    held[number] = part
+                    waiting.append(pool.submit(self._send_held, number, held))
+                    # No part is taken meanwhile: it would hold a room that nobody gives back.
+                    if len(waiting) == at_once:
+                        sent.append(waiting.popleft().result())
+                sent += [future.result() for future in waiting]
+        finally:
+            # One is left if no thread could be started for it.
+            for part in held.values():
+                ROOMS.give_back(part.room)
+        return sent
 
     def send_ranges(self, source: PartSource, digests: Sequence[bytes]) -> list[dict[str, Any]]:
         step = chunk_size_bytes(source.size_bytes)
@@ -244,15 +248,16 @@ class Upload:
                 key=where,
             )
 
-    def _send_held(self, number: int, part: Buffer) -> dict[str, Any]:
+    def _send_held(self, number: int, held: dict[int, _Part]) -> dict[str, Any]:
+        part = held.pop(number)
         try:
-            return self._send_part(number, part, sha256_base64(part))[0]
+            view = memoryview(part.room)[: part.size_bytes]
+            # boto3 takes no views, and would copy a whole buffer.
+            return self._send_part(number, View(view), sha256_base64(view))[0]
         finally:
-            ROOMS.release()
+            ROOMS.give_back(part.room)
 
-    def _send_part(
-        self, number: int, part: Buffer | Body, checksum: str
-    ) -> tuple[dict[str, Any], bool]:
+    def _send_part(self, number: int, part: Body, checksum: str) -> tuple[dict[str, Any], bool]:
         """Send a part; return what names it, and whether the server says that it compared it."""
         reply = self._connection.call(
             "upload_part",
@@ -302,26 +307,34 @@ def _base64(digest: bytes) -> str:
     return b2a_base64(digest, newline=False).decode()
 
 
-def _split(chunks: Iterable[Buffer], part_bytes: int) -> Iterator[Buffer]:
-    """Regroup pieces into parts; each part is a buffer of its own."""
-    part: bytearray | None = None
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A part of a stream: the first bytes of a room, which whoever has sent them gives back."""
+
+    room: bytearray
+    size_bytes: int
+
+
+def _split(chunks: Iterable[Buffer], part_bytes: int) -> Iterator[_Part]:
+    """Regroup pieces into parts."""
+    room: bytearray | None = None
+    filled = 0
     try:
         for chunk in chunks:
             view = memoryview(chunk)
             while view:
-                if part is None:
-                    # Given back by whoever has sent the part.
-                    ROOMS.acquire()
-                    part = bytearray()
-                taken = view[: part_bytes - len(part)]
-                part += taken
+                if room is None:
+                    room, filled = ROOMS.take(part_bytes), 0
+                taken = view[: part_bytes - filled]
+                room[filled : filled + len(taken)] = taken
+                filled += len(taken)
                 view = view[len(taken) :]
-                if len(part) == part_bytes:
-                    full, part = part, None
-                    yield full
-        if part is not None:
-            last, part = part, None
-            yield last
+                if filled == part_bytes:
+                    full, room = room, None
+                    yield _Part(full, filled)
+        if room is not None:
+            last, room = room, None
+            yield _Part(last, filled)
     finally:
-        if part is not None:
-            ROOMS.release()
+        if room is not None:
+            ROOMS.give_back(room)

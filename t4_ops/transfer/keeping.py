@@ -9,6 +9,8 @@ from t4_ops.checksums import Checksum
 
 KEPT_BYTES: Final = 48 * 1024 * 1024
 """Most bytes kept. Source: 10,000 files of 4 KiB fit, within the 150 MB that a push may take."""
+# What a file that is pushed takes of those, with its keys, its hash, its move and its new place.
+_FILE_BYTES: Final = 800
 
 
 class Kept:
@@ -27,6 +29,10 @@ class Kept:
     def has_room(self) -> bool:
         """Whether it is worth while to offer something."""
         return self._room_bytes > 0
+
+    def share(self, files: int) -> None:
+        """Keep less, before anything is kept, since so many files take memory themselves."""
+        self._room_bytes = max(0, self._room_bytes - files * _FILE_BYTES)
 
     def keep(self, physical_key: str, data: bytes, checksum: Checksum) -> None:
         """Keep bytes if there is room for them."""

@@ -44,7 +44,7 @@ class Plan:
     """What a push does.
 
     Attributes:
-        moves: Objects to move.
+        moves: Objects to move; the engine takes them out as it moves them.
         places: Physical keys, by logical key, of entries that are found elsewhere than they say:
             filled here with what the registry already has, by the engine with what it moved.
     """

@@ -34,7 +34,7 @@ def upload_objects(
     workers: int,
     stop: threading.Event | None = None,
 ) -> None:
-    """Carry out a plan's moves and note the new places in it.
+    """Carry out a plan's moves, which are taken out of it, and note the new places in it.
 
     Raises:
         NotFoundError: A source is gone.
@@ -47,9 +47,16 @@ def upload_objects(
         return move.entry.logical_key, _moved(move, store, opener, progress)
 
     batch = small_batch([move.entry.size_bytes for move in plan.moves], workers)
-    moves = run_all(plan.moves, work, workers=workers, stop=stop, batch=batch)
+    moves = run_all(_taken(plan.moves), work, workers=workers, stop=stop, batch=batch)
     for logical_key, physical_key in moves:
         plan.places[logical_key] = physical_key
+
+
+def _taken(moves: list[Move]) -> Iterator[Move]:
+    """Yield moves, taken out of the list: a place of each is going to be kept instead."""
+    moves.reverse()
+    while moves:
+        yield moves.pop()
 
 
 def object_key(checksum: Checksum) -> str:
