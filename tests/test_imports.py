@@ -10,7 +10,7 @@ import t4_ops
 
 HEAVY = {
     "airflow",
-    "awscrt",
+    "anycrc",
     "boto3",
     "botocore",
     "fastapi",

@@ -68,7 +68,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 # Heavy library -> where it may be imported at all (paths below t4_ops, by prefix).
 LEAVES: dict[str, tuple[str, ...]] = {
     "airflow": ("airflow/",),
-    "awscrt": ("checksums",),
+    "anycrc": ("checksums",),
     "boto3": ("storage/_s3_boto",),
     "botocore": ("storage/_s3_boto",),
     "fastapi": ("catalog",),

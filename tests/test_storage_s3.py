@@ -14,11 +14,26 @@ import pytest
 
 from demo.seaweedfs import SeaweedFS
 from t4_ops.checksums import CHUNK_BYTES, Buffer, checksum_of, combine_digests
-from t4_ops.errors import FormatError, IntegrityError, InvalidInputError, NotFoundError
+from t4_ops.errors import (
+    FormatError,
+    IntegrityError,
+    InvalidInputError,
+    NotFoundError,
+    StorageError,
+)
+from t4_ops.storage._rooms import ROOMS
 from t4_ops.storage._s3_obstore import carries
 from t4_ops.storage.base import PreconditionFailedError
 from t4_ops.storage.s3 import S3Store
-from tests.s3_support import MIB, bucket_of, client_of, pieces, settings_for
+from tests.s3_support import (
+    MIB,
+    bucket_of,
+    client_of,
+    pieces,
+    run_relay,
+    s3_fault,
+    settings_for,
+)
 
 # Keys that both libraries carry, and keys that only boto3 does.
 PLAIN_KEYS = ("a b", "é", "e\u0301", "+", "#", "?", "%41", "%2F", "a&b=c;d:e", "\U0001f600", "...")
@@ -132,6 +147,47 @@ def test_an_error_of_the_source_is_passed_on_and_leaves_nothing(
     assert caught.value is failure
     assert all_versions(other, store) == []
     assert open_uploads(other, store) == []
+    assert free_rooms() == 6
+
+
+@pytest.mark.parametrize("started", [0, 1])
+def test_a_thread_that_can_not_be_started_keeps_no_room(
+    store: S3Store, other: Any, monkeypatch: pytest.MonkeyPatch, started: int
+) -> None:
+    start, left = threading.Thread.start, [True] * started
+
+    def refused(thread: threading.Thread) -> None:
+        if thread.name.startswith("t4-upload") and not (left and left.pop()):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    with pytest.raises(RuntimeError, match="new thread"):
+        store.upload("k", pieces(bytes(20 * MIB)), 20 * MIB)
+    assert open_uploads(other, store) == []
+    assert free_rooms() == 6
+
+
+def test_a_part_that_fails_gives_its_room_back(
+    s3_server: SeaweedFS, unversioned_bucket: str
+) -> None:
+    with run_relay(s3_server.endpoint_url) as relay:
+        relay.rule = lambda request: (
+            s3_fault(403, "AccessDenied") if "partNumber=2" in request.target else None
+        )
+        settings = settings_for(s3_server, endpoint_url=relay.url)
+        store = S3Store(f"s3://{unversioned_bucket}", settings)
+        with pytest.raises(StorageError, match="AccessDenied"):
+            store.upload("k", pieces(bytes(90 * MIB)), 90 * MIB)
+    assert free_rooms() == 6
+
+
+def free_rooms() -> int:
+    """Return how many parts there is room for, of six."""
+    count = sum(ROOMS._free.acquire(timeout=1) for _ in range(6))
+    for _ in range(count):
+        ROOMS._free.release()
+    return count
 
 
 def test_an_object_is_copied_by_uploading_what_is_read(

@@ -134,15 +134,14 @@ def test_a_forked_pool_uses_the_store(unversioned: S3Store) -> None:
 
 @pytest.mark.filterwarnings("ignore:This process .*fork:DeprecationWarning")
 def test_a_child_does_not_wait_for_memory_that_its_parents_threads_hold() -> None:
-    for _ in range(6):
-        ROOMS.acquire()
+    held = [ROOMS.take() for _ in range(6)]
     try:
         child = os.fork()
         if not child:
             signal.alarm(10)
-            with ROOMS:
+            with ROOMS.buffer():
                 os._exit(0)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     finally:
-        for _ in range(6):
-            ROOMS.release()
+        for room in held:
+            ROOMS.give_back(room)

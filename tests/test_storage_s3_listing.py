@@ -280,6 +280,8 @@ def test_what_is_not_of_an_object_is_read_as_it_was_sent(s3_server: SeaweedFS) -
         (b"<ListBucketResult><Contents>", "ListObjectsV2"),
         (b"no XML", "ListObjectsV2"),
         (b"<Error><Code>InternalError</Code><Message>later</Message></Error>", "later"),
+        (b"", "ListObjectsV2"),
+        (b"<html><body><p>Please log in.</p></body></html>", "ListObjectsV2"),
     ],
 )
 def test_what_is_no_page_is_no_empty_list(s3_server: SeaweedFS, body: bytes, told: str) -> None:
@@ -288,6 +290,22 @@ def test_what_is_no_page_is_no_empty_list(s3_server: SeaweedFS, body: bytes, tol
         settings = settings_for(s3_server, endpoint_url=relay.url, max_attempts=1)
         with pytest.raises(StorageError, match=told):
             list(S3Store("s3://bucket", settings).list())
+
+
+def test_botocore_looks_for_errors_in_what_is_left_of_a_page_only(s3_server: SeaweedFS) -> None:
+    """It reads a reply with the status 200 as XML once more: objects are taken out before."""
+    bodies: list[bytes] = []
+    with run_relay(s3_server.endpoint_url) as relay:
+        relay.rule = lambda _: Fault(200, PAGE.format("", "false", OBJECT.format(1)).encode())
+        store = S3Store("s3://bucket", settings_for(s3_server, endpoint_url=relay.url))
+        events = store._leaves().api.connection.client.meta.events
+        events.register_last(
+            "before-parse.s3.*", lambda response_dict, **_: bodies.append(response_dict["body"])
+        )
+        assert len(list(store.list())) == 1
+    (body,) = bodies
+    assert b"IsTruncated" in body
+    assert b"Contents" not in body
 
 
 def test_a_list_does_not_load_obstore(store: S3Store, s3_env: SeaweedFS) -> None:

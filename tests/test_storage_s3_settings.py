@@ -138,6 +138,18 @@ def test_credentials_that_are_renewed(
     assert not caught.value.retryable
 
 
+def test_a_login_for_which_a_library_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "config"
+    config.write_text("[profile mine]\nlogin_session = arn:aws:iam::1:user/me\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    # As where awscrt is not installed; the suite has it with quilt3.
+    monkeypatch.setattr("botocore.credentials.EC", None)
+    with pytest.raises(InvalidInputError, match=r"pip install 'botocore\[crt\]'"):
+        connect("s3://bucket", S3Settings(profile="mine", region=REGION))
+
+
 def test_no_credentials_at_all(s3_server: SeaweedFS, url: str) -> None:
     settings = S3Settings(endpoint_url=s3_server.endpoint_url, region=REGION)
     with pytest.raises(StorageError, match=r"can't be had .*NoCredentials.*anonymous") as caught:

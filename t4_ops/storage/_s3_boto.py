@@ -278,6 +278,12 @@ def _explained(exc: Exception, attempt: Attempt, explain: Explainer) -> T4Error:
         return explain.refusal(attempt, status, code, message, was_repeated=was_repeated)
     if isinstance(exc, _CREDENTIAL_ERRORS):
         return explain.no_credentials(attempt, type(exc).__name__)
+    if isinstance(exc, exceptions.MissingDependencyException):
+        # `aws login`, as of botocore 1.44.5, which needs awscrt for it.
+        return InvalidInputError(
+            f"{explain.url}: the profile logs in by a way for which botocore lacks a library:"
+            " pip install 'botocore[crt]'"
+        )
     if isinstance(exc, _TRANSPORT_ERRORS):
         # The cause of a failed connection is among the facts only; both are searched, not shown.
         return explain.unreachable(attempt, f"{exc} {exc.kwargs}")

@@ -23,7 +23,11 @@ _ELEMENTS: Final = {"ListObjectsV2": "Contents", "ListObjectVersions": "Version"
 _NAMES: Final = {"Contents": "Contents", "Version": "Versions"}
 # Only what the reference says is in them: some servers add more, in meanings of their own.
 _TEXTS: Final = {"Contents": ("Key", "ETag"), "Version": ("Key", "ETag", "VersionId")}
+# What a page is. botocore takes whatever else is XML, as a proxy's own page, for an empty one.
+_ROOTS: Final = ("ListBucketResult", "ListVersionsResult")
 _OK: Final = 200
+# So that it is tried again, and then told: as botocore does with an error that comes with a 200.
+_NO_PAGE: Final = 500
 
 
 def read_listings_quickly(client: S3Client, parse_time: Callable[[str], datetime]) -> None:
@@ -37,8 +41,10 @@ def read_listings_quickly(client: S3Client, parse_time: Callable[[str], datetime
         parse_time: Reads a time as S3 writes it.
     """
     for operation, element in _ELEMENTS.items():
+        # With a star the handler comes before botocore's own, registered for `before-parse.s3.*`,
+        # which reads the whole body to see whether a reply with the status 200 is an error.
         client.meta.events.register_first(
-            f"before-parse.s3.{operation}", partial(_take_objects, element, parse_time)
+            f"before-parse.*.{operation}", partial(_take_objects, element, parse_time)
         )
 
 
@@ -57,15 +63,20 @@ def _take_objects(
     try:
         root = ET.fromstring(response_dict["body"], parser)  # noqa: S314
     except ET.ParseError:
+        if not response_dict["body"]:
+            response_dict["status_code"] = _NO_PAGE
         return  # botocore tells what is wrong with it
     objects: list[dict[str, Any]] = []
     others: list[ET.Element] = []
+    names = _Names()
     for node in root:
-        if _name(node) == element:
-            texts = {_name(fact): fact.text or "" for fact in node}
+        if names[node.tag] == element:
+            texts = {names[fact.tag]: fact.text or "" for fact in node}
             objects.append(_facts(element, texts, parse_time))
         else:
             others.append(node)
+    if not objects and names[root.tag] not in _ROOTS:
+        response_dict["status_code"] = _NO_PAGE
     if objects:
         root[:] = others
         # Left as it is a carriage return, of a prefix or a page's token, is read as a line feed.
@@ -73,9 +84,12 @@ def _take_objects(
         customized_response_dict[_NAMES[element]] = objects
 
 
-def _name(node: ET.Element) -> str:
-    """Return an element's name without its namespace."""
-    return node.tag.rpartition("}")[2]
+class _Names(dict[str, str]):
+    """Names of elements without their namespace, by tag."""
+
+    def __missing__(self, tag: str) -> str:
+        name = self[tag] = tag.rpartition("}")[2]
+        return name
 
 
 def _facts(
