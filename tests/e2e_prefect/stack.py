@@ -22,6 +22,9 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 POOL: Final = "t4-process"
 RUN_WITHIN_S: Final = 240.0
 _STOP_S: Final = 30.0
+# A command of Prefect's takes some seconds, on a machine that does six other things half a minute.
+_COMMAND_S: Final = 120.0
+_COMMAND_TRIES: Final = 3
 _LOG_CHARS: Final = 4_000
 _TRIES: Final = 10
 _FOREIGN: Final = ("PREFECT_", "T4_", "AWS_", "OPENLINEAGE_")
@@ -54,20 +57,41 @@ class Stack:
         }
 
     def command(self, *words: str) -> str:
-        """Run Prefect's command line to its end and return what it said."""
-        return self.python("-m", "prefect", *words)
+        """Run Prefect's command line to its end and return what it said.
 
-    def python(self, *words: str) -> str:
-        """Run Python to its end and return what it said."""
-        done = subprocess.run(
-            [sys.executable, *words],
-            cwd=ROOT,
-            env=self.environ,
-            capture_output=True,
-            text=True,
-            timeout=RUN_WITHIN_S,
-            check=False,
-        )
+        Only for commands that may be given twice. A server that has just begun may not answer for
+        longer than its client waits (a connection of its worker's was seen to time out after 10 s):
+        a command that failed is told, and given again.
+
+        Raises:
+            RuntimeError: It failed each time.
+        """
+        for attempt in range(1, _COMMAND_TRIES):
+            try:
+                return self.python("-m", "prefect", *words, timeout_s=_COMMAND_S)
+            except RuntimeError as exc:
+                print(f"   (try {attempt} of {_COMMAND_TRIES}: {exc})", flush=True)
+        return self.python("-m", "prefect", *words, timeout_s=_COMMAND_S)
+
+    def python(self, *words: str, timeout_s: float = RUN_WITHIN_S) -> str:
+        """Run Python to its end and return what it said.
+
+        Raises:
+            RuntimeError: It failed or took too long; the message is what it said.
+        """
+        try:
+            done = subprocess.run(
+                [sys.executable, *words],
+                cwd=ROOT,
+                env=self.environ,
+                capture_output=True,
+                text=True,
+                timeout=timeout_s,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as exc:
+            said = b"\n".join(filter(None, (exc.stdout, exc.stderr))).decode(errors="replace")
+            raise RuntimeError(f"{words} took more than {timeout_s:g} s:\n{said}") from exc
         if done.returncode:
             raise RuntimeError(f"{words} failed:\n{done.stdout}\n{done.stderr}")
         return done.stdout
@@ -97,13 +121,20 @@ class Stack:
                     process.kill()
                     process.wait()
 
-    def ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
+    def ask(self, path: str, body: dict[str, Any] | None = None, tries: int = _TRIES) -> Any:
         """Return what the server answers: to GET, or to POST if there is a body.
 
-        While SQLite is busy the server says 503; that is tried again.
+        While SQLite is busy the server says 503: that is tried again, and so is a question that it
+        was too busy to answer in time.
+
+        Raises:
+            RuntimeError: It refuses.
+            TimeoutError: It does not answer in time.
+            OSError: It is not there.
         """
         data = None if body is None else json.dumps(body).encode()
-        for attempt in range(_TRIES):
+        is_question = data is None or path.endswith("/filter")
+        for attempt in range(tries):
             request = urllib.request.Request(  # noqa: S310 (our own server)
                 f"{self.url}/api{path}", data, {"Content-Type": "application/json"}
             )
@@ -112,16 +143,19 @@ class Stack:
                     text = reply.read()
                     return json.loads(text) if text else None
             except urllib.error.HTTPError as exc:
-                if exc.code != 503 or attempt == _TRIES - 1:
+                if exc.code != 503 or attempt == tries - 1:
                     raise RuntimeError(f"{path}: {exc.code} {exc.read()!r}") from exc
+            except TimeoutError:
+                if not is_question or attempt > 0 or tries == 1:
+                    raise
             time.sleep(1)
         return None
 
     def is_up(self) -> bool:
         """Return whether the server answers."""
         try:
-            return bool(self.ask("/health"))
-        except OSError:
+            return bool(self.ask("/health", tries=1))
+        except (OSError, RuntimeError):
             return False
 
     def start_run(self, deployment: str, parameters: dict[str, Any]) -> str:
@@ -179,11 +213,10 @@ def prefect(folder: Path) -> Iterator[Stack]:
         server = ("server", "start", "--host", "127.0.0.1", "--port", str(stack.port))
         beside.enter_context(stack.background("server", *server))
         until(stack.is_up, RUN_WITHIN_S, "a server")
-        stack.command("work-pool", "create", POOL, "--type", "process")
-        # Beside the rest, on the other core: it takes some seconds until it asks for work.
-        beside.enter_context(stack.background("worker", "worker", "start", "--pool", POOL))
+        stack.command("work-pool", "create", POOL, "--type", "process", "--overwrite")
         stack.command("block", "register", "-m", "t4_ops.prefect.blocks")
         stack.command("--no-prompt", "deploy", "--all")
+        beside.enter_context(stack.background("worker", "worker", "start", "--pool", POOL))
         yield stack
 
 
