@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pytest_mock import MockerFixture
 
 from t4_ops.errors import FormatError, StorageError
-from t4_ops.manifest import Manifest, lines
+from t4_ops.manifest import Manifest, checks, lines
 from t4_ops.manifest.lines import Lines, Spool
 from tests.manifest_support import HEADER, entry
 
@@ -32,13 +33,52 @@ def test_numpy_finds_the_lines_that_splitting_finds(texts: list[bytes], from_byt
     assert expected.longest_line() == found.longest_line()
 
 
+OBJECTS = st.lists(st.text("{}\n x", max_size=12).map(str.encode), max_size=20)
+
+
+@given(OBJECTS, st.integers(1, 40))
+def test_lines_that_are_called_objects_look_like_them(texts: list[bytes], from_bytes: int) -> None:
+    pieces = [*texts, b"{}\n"]
+    whole = b"".join(pieces)[:-1].split(b"\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lines, "_NUMPY_BYTES", from_bytes)
+        found = Lines.read(pieces)
+    for first in range(len(found)):
+        look_so = all(line[:1] == b"{" and line[-1:] == b"}" for line in whole[first:])
+        assert look_so or not found.are_objects(first)
+
+
+def test_only_what_does_not_look_like_objects_is_not_called_so() -> None:
+    pieces = [b"{1}\n{2", b"}", b"\n", b"{3}\n[4]\n{5}\n", b"{6}\n", b"{7}", b"\n{8}\n"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lines, "_NUMPY_BYTES", 1)
+        found = Lines.read(pieces)
+    # A piece is judged as a whole, the first one not at all.
+    assert [found.are_objects(n) for n in range(8)] == [False] * 5 + [True] * 3
+
+
+def test_a_large_manifest_of_two_records_on_a_line_is_refused(mocker: MockerFixture) -> None:
+    data = Manifest.of(HEADER, [entry(f"{n:05}") for n in range(4000)]).to_bytes()
+    # As many records as lines: one of them stands on two, the next two on one.
+    one, two, three = data.splitlines(keepends=True)[3500:3503]
+    odd = one.replace(b", ", b",\n", 1) + two.rstrip() + three
+    assert len(odd.splitlines()) == 3
+    asked = mocker.spy(checks, "orders_of")
+    mocker.patch.object(lines, "_NUMPY_BYTES", 1000)
+    assert len(Manifest.read([data[:1000], data[1000:]])) == 4000
+    assert any(call.kwargs["are_objects"] for call in asked.call_args_list)
+    broken = data.replace(one + two + three, odd)
+    with pytest.raises(FormatError, match="line 3501"):
+        Manifest.read([broken[:1000], broken[1000:]])
+
+
 def test_a_large_manifest_that_is_cut_off_is_refused() -> None:
     data = Manifest.of(HEADER, [entry(f"{n:05}") for n in range(500)]).to_bytes()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lines, "_NUMPY_BYTES", 1000)
-        assert len(Manifest.read([data[:999], data[999:]])) == 500
+        assert len(Manifest.read([data[:1000], data[1000:]])) == 500
         with pytest.raises(FormatError, match="line 501 has no end: the manifest is cut off"):
-            Manifest.read([data[:999], data[999:-1]])
+            Manifest.read([data[:1000], data[1000:-1]])
 
 
 def test_without_a_disk_a_manifest_stays_on_the_heap_up_to_a_size(

@@ -99,15 +99,18 @@ _NOTHING: Final = msgspec.Raw(b"{}")
 _FLOATS: Final = re.compile(rb"[0-9][.eE]|null")
 
 
-def orders_of(block: bytes, count: int, limits: Limits) -> list[str] | None:
+def orders_of(
+    block: bytes, count: int, limits: Limits, *, are_objects: bool = False
+) -> list[str] | None:
     """Return the tree orders of the keys of some lines, or None if one of them may be wrong.
 
     Args:
         block: The lines.
         count: How many they are.
         limits: Bounds on keys.
+        are_objects: Whether each was seen to begin with `{` and to end with `}`.
     """
-    if not _is_record_a_line(block, count):
+    if not are_objects and not _is_record_a_line(block, count):
         return None
     try:
         keys = [record.logical_key for record in _decode_keys(block)]

@@ -127,7 +127,8 @@ def _are_entries_in_order(lines: Lines, first: int, limits: Limits) -> bool:
     """
     previous = ""
     for start, end in lines.blocks(first, len(lines)):
-        orders = orders_of(lines.slice(start, end), end - start, limits)
+        block, are_objects = lines.slice(start, end), lines.are_objects(start)
+        orders = orders_of(block, end - start, limits, are_objects=are_objects)
         if orders is None:
             orders = _checked_orders(lines, start, end, limits)
         if not orders or not are_in_order(orders, previous):
