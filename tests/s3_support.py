@@ -9,6 +9,7 @@ pointed at the relay talks to the real server.
 from __future__ import annotations
 
 import http.client
+import re
 import socket
 import ssl
 import struct
@@ -118,6 +119,18 @@ def s3_fault(status: int, code: str, message: str = "told to", extra: str = "") 
     """Return an S3 error reply."""
     body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{message}</Message>{extra}"
     return Fault(status, f"{body}</Error>".encode(), {"Content-Type": "application/xml"})
+
+
+def numbered_pages(request: Request) -> Fault:
+    """Pages 0 to 3 of a listing, of an object of 0 to 3 bytes each; a token is a page's number."""
+    found = re.search("continuation-token=([0-9])", request.target)
+    number = int(found[1]) if found else 0
+    page = (
+        f"<IsTruncated>{'true' if number < 3 else 'false'}</IsTruncated>"
+        f"<NextContinuationToken>{number + 1}</NextContinuationToken>"
+        f"<Contents><Key>{number}</Key><Size>{number}</Size></Contents>"
+    )
+    return Fault(200, f"<ListBucketResult>{page}</ListBucketResult>".encode())
 
 
 class Relay:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -16,7 +17,7 @@ from demo.seaweedfs import SeaweedFS
 from t4_ops.storage._rooms import ROOMS
 from t4_ops.storage.base import ObjectInfo
 from t4_ops.storage.s3 import S3Store
-from tests.s3_support import MIB, pieces, settings_for
+from tests.s3_support import MIB, numbered_pages, pieces, run_relay, settings_for
 
 
 @pytest.fixture
@@ -130,6 +131,35 @@ def test_a_forked_pool_uses_the_store(unversioned: S3Store) -> None:
     with multiprocessing.get_context("fork").Pool(1, signal.signal, default) as pool:
         answer = pool.apply_async(use_everything, (unversioned,)).get(timeout=30)
     assert answer == EXPECTED_IN_CHILD
+
+
+@pytest.mark.filterwarnings("ignore:This process .*fork:DeprecationWarning")
+@pytest.mark.parametrize("has_come", [True, False])
+def test_a_listing_that_was_begun_before_a_fork_goes_on_in_both(
+    s3_server: SeaweedFS, has_come: bool
+) -> None:
+    with run_relay(s3_server.endpoint_url) as relay:
+        relay.rule = lambda request: replace(numbered_pages(request), delay_s=0.5)
+        store = S3Store("s3://bucket", settings_for(s3_server, endpoint_url=relay.url))
+        listing = store._leaves().api.list_objects("", "")
+        assert next(listing).size_bytes == 0
+        # The thread that waits for the next page is not in the child, or has left a connection.
+        if has_come:
+            (beside,) = (thread for thread in threading.enumerate() if thread.name == "t4-list")
+            beside.join(10)
+        child = os.fork()
+        if not child:
+            status = 1
+            try:
+                status = 0 if [info.size_bytes for info in listing] == [1, 2, 3] else 2
+            finally:
+                os._exit(status)
+        killer = threading.Timer(30, os.kill, (child, 9))
+        killer.start()
+        assert [info.size_bytes for info in listing] == [1, 2, 3]
+        _, status = os.waitpid(child, 0)
+        killer.cancel()
+    assert status == 0, "the child failed or had to be killed"
 
 
 @pytest.mark.filterwarnings("ignore:This process .*fork:DeprecationWarning")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +14,16 @@ import pytest
 from demo.seaweedfs import SeaweedFS
 from t4_ops.errors import InvalidInputError, NotFoundError, StorageError
 from t4_ops.storage.s3 import S3Store
-from tests.s3_support import Fault, bucket_of, client_of, run_relay, settings_for
+from tests.s3_support import (
+    Fault,
+    Request,
+    bucket_of,
+    client_of,
+    numbered_pages,
+    run_relay,
+    s3_fault,
+    settings_for,
+)
 
 
 @pytest.fixture
@@ -220,15 +231,23 @@ OBJECT = (
 )
 
 
-@pytest.mark.parametrize("space", ["", ' xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'])
-def test_pages_are_read_whole_and_followed(s3_server: SeaweedFS, space: str) -> None:
+@pytest.mark.parametrize("between", ["", "\n  ", "<!-- <Contents> -->"])
+@pytest.mark.parametrize(
+    "space",
+    [
+        "",
+        ' xmlns="http://s3.amazonaws.com/doc/2006-03-01/"',
+        ' xmlns="http://s3.amazonaws.com/doc/2006-03-01/" xmlns:x="urn:x" x:type="page"',
+    ],
+)
+def test_pages_are_read_whole_and_followed(s3_server: SeaweedFS, space: str, between: str) -> None:
     with run_relay(s3_server.endpoint_url) as relay:
         relay.rule = lambda request: Fault(
             200,
             (
                 PAGE.format(space, "false", OBJECT.format(3))
                 if "continuation-token" in request.target
-                else PAGE.format(space, "true", OBJECT.format(1) + OBJECT.format(2))
+                else PAGE.format(space, "true", OBJECT.format(1) + between + OBJECT.format(2))
             ).encode(),
         )
         store = S3Store("s3://bucket", settings_for(s3_server, endpoint_url=relay.url))
@@ -237,6 +256,72 @@ def test_pages_are_read_whole_and_followed(s3_server: SeaweedFS, space: str) -> 
     assert [info.size_bytes for info in found] == [1, 2, 3]
     assert [info.etag for info in found] == ['"e1"', '"e2"', '"e3"']
     assert {info.mtime_s for info in found} == {1445412480.5}
+
+
+def test_the_next_page_is_asked_for_while_one_is_read(s3_server: SeaweedFS) -> None:
+    with run_relay(s3_server.endpoint_url) as relay:
+        relay.rule = lambda request: replace(numbered_pages(request), delay_s=0.2)
+        store = S3Store("s3://bucket", settings_for(s3_server, endpoint_url=relay.url))
+        listing = store._leaves().api.list_objects("", "")
+        assert next(listing).size_bytes == 0
+        (beside,) = (thread for thread in threading.enumerate() if thread.name == "t4-list")
+        beside.join(10)
+        assert len(relay.requests) == 2
+        listing.close()  # type: ignore[attr-defined]
+        assert [info.size_bytes for info in store.list()] == [0, 1, 2, 3]
+    assert len(relay.requests) == 6
+
+
+@pytest.mark.parametrize("space", ["", "\n"])
+@pytest.mark.parametrize(
+    "broken", [b"<Size>2</Sise>", b"<Size>two</Size>", b"", b"<LastModified>x</LastModified>"]
+)
+@pytest.mark.parametrize("times", [1, 2])
+def test_objects_that_can_not_be_read_are_asked_for_again(
+    s3_server: SeaweedFS, times: int, broken: bytes, space: str
+) -> None:
+    left = [times]
+
+    def rule(request: Request) -> Fault:
+        fault = numbered_pages(request)
+        if b"<Size>2<" not in fault.body or not left[0]:
+            return fault
+        left[0] -= 1
+        body = fault.body.replace(b"<Size>2</Size>", broken)
+        return replace(fault, body=body.replace(b"</Contents>", b"</Contents>" + space.encode()))
+
+    with run_relay(s3_server.endpoint_url) as relay:
+        relay.rule = rule
+        settings = settings_for(s3_server, endpoint_url=relay.url, max_attempts=2)
+        store = S3Store("s3://bucket", settings)
+        if times == 1:
+            assert [info.size_bytes for info in store.list()] == [0, 1, 2, 3]
+        else:
+            with pytest.raises(StorageError, match="ListObjectsV2") as caught:
+                list(store.list())
+            assert caught.value.retryable
+            assert caught.value.__cause__ is caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("token", ["", "<NextContinuationToken>t</NextContinuationToken>"])
+def test_a_listing_never_ends_early_and_never_goes_in_circles(
+    s3_server: SeaweedFS, token: str
+) -> None:
+    page = f"<ListBucketResult><IsTruncated>true</IsTruncated>{token}</ListBucketResult>"
+    with run_relay(s3_server.endpoint_url) as relay:
+        relay.rule = lambda _: Fault(200, page.encode())
+        store = S3Store("s3://bucket", settings_for(s3_server, endpoint_url=relay.url))
+        with pytest.raises(StorageError, match="does not tell the next page"):
+            list(store.list())
+
+
+def test_an_error_of_a_later_page_is_told(s3_server: SeaweedFS) -> None:
+    denied = s3_fault(403, "AccessDenied")
+    with run_relay(s3_server.endpoint_url) as relay:
+        relay.rule = lambda r: denied if "token=2" in r.target else numbered_pages(r)
+        store = S3Store("s3://bucket", settings_for(s3_server, endpoint_url=relay.url))
+        with pytest.raises(StorageError, match="AccessDenied"):
+            list(store.list())
 
 
 def test_a_server_that_starts_at_the_beginning_all_the_same(s3_server: SeaweedFS) -> None:
@@ -251,10 +336,11 @@ def test_a_server_that_starts_at_the_beginning_all_the_same(s3_server: SeaweedFS
         assert [info.key for info in store.list_level("f/")] == ["f/1", "f/2", "f/3"]
 
 
-def test_what_is_not_of_an_object_is_read_as_it_was_sent(s3_server: SeaweedFS) -> None:
+@pytest.mark.parametrize("before", ["", "<!-- objects -->"])
+def test_what_is_not_of_an_object_is_read_as_it_was_sent(s3_server: SeaweedFS, before: str) -> None:
     """A server that encodes nothing, and says more of an object than S3 does."""
     page = (
-        "<?xml version='1.0' encoding='ISO-8859-1'?><ListBucketResult>"
+        f"<?xml version='1.0' encoding='ISO-8859-1'?><ListBucketResult>{before}"
         "<Contents><Key>a&#13;é</Key><Size>1</Size><VersionId>its own</VersionId>"
         "<LastModified>1445412480</LastModified></Contents>"
         "<CommonPrefixes><Prefix>b&#13;/</Prefix></CommonPrefixes>{}</ListBucketResult>"

@@ -7,7 +7,6 @@ import random
 import time
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Final
 
 from t4_ops.errors import FormatError, NotFoundError, StorageError
@@ -58,7 +57,7 @@ class Revisions:
         for info in self._store.list_level(prefix, start_after=prefix + after if after else ""):
             pointer = info.key[len(prefix) :]
             if pointer == LATEST or (pointer.isascii() and pointer.isdigit()):
-                yield replace(info, key=pointer)
+                yield info.with_key(pointer)
 
     def read_all(
         self, name: str, pointers: Iterable[str], strict: Collection[str] = ()

@@ -16,6 +16,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import msgspec
+
 from t4_ops.checksums import Buffer, Checksum
 from t4_ops.errors import NotFoundError, StorageError, T4Error
 
@@ -48,8 +50,9 @@ class NoStoreError(NotFoundError):
     """The bucket itself is not there, so nothing can be said of what it holds."""
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectInfo:
+# Not a dataclass: listings make thousands, each in a fifth of the time, and Python's search for
+# cycles passes them over.
+class ObjectInfo(msgspec.Struct, frozen=True, gc=False):
     """What a store knows of one object.
 
     Attributes:
@@ -67,6 +70,10 @@ class ObjectInfo:
     version_id: str | None = None
     mtime_s: float | None = None
     mtime_ns: int | None = None
+
+    def with_key(self, key: str) -> ObjectInfo:
+        """Return the same facts under another key."""
+        return msgspec.structs.replace(self, key=key)
 
 
 @dataclass(frozen=True, slots=True)

@@ -360,7 +360,7 @@ class S3Store(LargeObjects):
             if (info.version_id or "null") != version_id:
                 raise NotFoundError(f"{where} does not exist in version {version_id}", key=where)
         elif info.key.endswith("/"):
-            first = next(self._leaves().api.list_objects(info.key, ""), None)
+            first = next(self._leaves().api.list_objects(info.key, "", ahead=False), None)
             if first is None or first.key != info.key:
                 raise NotFoundError(f"{where} does not exist", key=where)
 
