@@ -30,6 +30,7 @@ from benchmarks.contenders import Bench, Limits
 from benchmarks.machine import describe
 from benchmarks.readme_table import write_table
 from benchmarks.s5cmd import find_s5cmd, install_s5cmd
+from benchmarks.warm_memory import WARM_MIB
 from demo.seaweedfs import seaweedfs
 
 _HERE: Final = Path(__file__).resolve().parent
@@ -94,7 +95,9 @@ def _measure(given: argparse.Namespace, results: Path) -> None:
 
 
 def _chosen(given: argparse.Namespace) -> tuple[Sizes, Limits]:
-    sizes, limits = (QUICK, Limits(1, 1)) if given.quick else (Sizes(), Limits(5, 2))
+    sizes, limits = (
+        (QUICK, Limits(1, 1)) if given.quick else (Sizes(), Limits(5, 3, warm_mib=WARM_MIB))
+    )
     if given.files:
         kept = [(count, size_bytes) for count, size_bytes in sizes.files if count <= given.files]
         main = sizes.main if sizes.main[0] <= given.files else (given.files, sizes.main[1])
@@ -115,7 +118,7 @@ def _chosen(given: argparse.Namespace) -> tuple[Sizes, Limits]:
     if given.quilt3_many:
         sizes = replace(sizes, quilt3_files=max(count for count, _ in sizes.files))
     rounds, peer_rounds = given.rounds or limits.rounds, given.peer_rounds or limits.peer_rounds
-    return sizes, Limits(rounds, peer_rounds, given.case_seconds)
+    return sizes, replace(limits, rounds=rounds, peer_rounds=peer_rounds, case_s=given.case_seconds)
 
 
 def _begun(
@@ -163,7 +166,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--readme", action="store_true", help="write the README's table too")
     parser.add_argument("--quick", action="store_true", help="small sizes, one round, into .bench/")
     parser.add_argument("--rounds", type=int, help="rounds of each case (5)")
-    parser.add_argument("--peer-rounds", type=int, help="rounds of quilt3 (2)")
+    parser.add_argument("--peer-rounds", type=int, help="rounds of quilt3 (3)")
     parser.add_argument(
         "--case-seconds", type=float, default=150.0, help="no new round of a case after these (150)"
     )

@@ -21,6 +21,8 @@ from typing import Any, Final
 
 from benchmarks.figures import Figure
 from benchmarks.server_side import ServerSide, server_side, settled
+from benchmarks.small_files import MIB
+from benchmarks.warm_memory import warm_memory
 from demo.seaweedfs import REGION, SeaweedFS
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -41,11 +43,13 @@ class Limits:
         rounds: Rounds at most.
         peer_rounds: Rounds at most for quilt3, which takes many times as long.
         case_s: No new round of a case begins after so many seconds, quilt3's not counted.
+        warm_mib: MiB of free memory that are touched before each contender, see `warm_memory`.
     """
 
     rounds: int = 3
     peer_rounds: int = 2
     case_s: float = 150.0
+    warm_mib: int = 0
 
     def of(self, contender: str) -> int:
         """Return a contender's rounds."""
@@ -167,6 +171,7 @@ class Bench:
             for name in names[turn:] + names[:turn]:
                 if number >= self.limits.of(name):
                     continue
+                warm_memory(self.limits.warm_mib * MIB)
                 start_s = time.monotonic()
                 self.note(case, name, replace(contenders[name](), round=number))
                 # quilt3's minutes would leave the others two rounds.

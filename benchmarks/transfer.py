@@ -25,6 +25,7 @@ from benchmarks.contenders import Bench, Limits
 from benchmarks.machine import describe
 from benchmarks.s5cmd import find_s5cmd
 from benchmarks.small_files import MIB, make_files, make_large
+from benchmarks.warm_memory import WARM_MIB
 from demo.seaweedfs import seaweedfs
 
 CASES: Final = ("build", "hash", "push", "again", "changed", "install", "large", "list", "copy")
@@ -51,7 +52,7 @@ def main() -> int:
         TemporaryDirectory(prefix="t4-bench-", dir=given.folder) as folder,
         seaweedfs(Path(folder) / "server") as server,
     ):
-        limits = Limits(given.rounds, peer_rounds=given.rounds, case_s=float("inf"))
+        limits = Limits(given.rounds, given.rounds, float("inf"), WARM_MIB)
         bench = Bench(server, Path(folder), peer, limits)
         measure(bench, given)
     machine = ", ".join(f"{name} {value}" for name, value in describe(peer).items())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -244,3 +245,20 @@ def test_a_small_push_and_install_are_measured(tmp_path: Path, s3_server: Seawee
     text = render([Run("now", {}, {}, cases=place.found)])
     assert "| push 20x4096 | t4_ops | 1 |" in text
     assert "| push | 20 |" in text
+
+
+def test_memory_is_touched_and_freed() -> None:
+    told = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from benchmarks.warm_memory import warm_memory\n"
+            "warm_memory(0), warm_memory(64 * 1024**2)\n"
+            "print(open('/proc/self/status').read())",
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    kib = {line.split(":")[0]: line.split()[1] for line in told.splitlines() if "kB" in line}
+    assert int(kib["VmHWM"]) >= 64 * 1024 > int(kib["VmRSS"])
