@@ -78,26 +78,25 @@ def _measure(given: argparse.Namespace, results: Path) -> None:
     options: dict[str, Any] = {**_plain(asdict(sizes)), **asdict(limits)}
     run, path = _begun(given, results, options, peer)
     wanted = [part for part in given.parts if not (given.resume and part in run.parts)]
-    for number, name in enumerate(wanted, 1):
-        print(f"\n== {name} ({number} of {len(wanted)})", flush=True)
-        load, start_s = os.getloadavg()[0], time.monotonic()
-        with (
-            TemporaryDirectory(prefix="t4-bench-", dir=given.folder) as folder,
-            seaweedfs(Path(folder) / "server") as server,
-        ):
-            bench = Bench(server, Path(folder), peer, limits)
-            PARTS[name](bench, sizes, run)
-        run.cases.update(bench.found)
-        run.parts[name] = Part(time.monotonic() - start_s, load)
-        run.save(path)
-        print(f"   {name}: {run.parts[name].took_s:.0f} s", flush=True)
+    with TemporaryDirectory(prefix="t4-bench-", dir=given.folder) as folder:
+        for number, name in enumerate(wanted, 1):
+            print(f"\n== {name} ({number} of {len(wanted)})", flush=True)
+            load, start_s = os.getloadavg()[0], time.monotonic()
+            with TemporaryDirectory(dir=folder) as room, seaweedfs(Path(room)) as server:
+                bench = Bench(server, Path(folder) / name, peer, limits)
+                bench.folder.mkdir()
+                PARTS[name](bench, sizes, run)
+            run.cases.update(bench.found)
+            run.parts[name] = Part(time.monotonic() - start_s, load)
+            run.save(path)
+            print(f"   {name}: {run.parts[name].took_s:.0f} s", flush=True)
     print(f"\nThe figures are in {path}.\n")
 
 
 def _chosen(given: argparse.Namespace) -> tuple[Sizes, Limits]:
-    sizes, limits = (
-        (QUICK, Limits(1, 1)) if given.quick else (Sizes(), Limits(5, 3, warm_mib=WARM_MIB))
-    )
+    sizes, limits = Sizes(), Limits(5, 3, warm_mib=WARM_MIB)
+    if given.quick:
+        sizes, limits = QUICK, Limits(1, 1)
     if given.files:
         kept = [(count, size_bytes) for count, size_bytes in sizes.files if count <= given.files]
         main = sizes.main if sizes.main[0] <= given.files else (given.files, sizes.main[1])

@@ -1,12 +1,11 @@
 """The parts of `make bench`, and the sizes they are run at.
 
 Each part gets a server of its own that holds nothing yet, so that a part costs the same whether it
-is run alone or after others.
+is run alone or after others. What small files a part made stays until all have run.
 """
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -68,9 +67,7 @@ def imports(bench: Bench, _: Sizes, __: Run) -> None:
 def build(bench: Bench, sizes: Sizes, _: Run) -> None:
     """Build packages of each number of files."""
     for files, size_bytes in sizes.files:
-        small = _files(bench, files, size_bytes)
-        cases.build(bench, small)
-        shutil.rmtree(small.folder)
+        cases.build(bench, _files(bench, files, size_bytes))
 
 
 def push(bench: Bench, sizes: Sizes, _: Run) -> None:
@@ -97,7 +94,6 @@ def growth(bench: Bench, sizes: Sizes, _: Run) -> None:
             small = _files(bench, files, size_bytes)
             with_quilt3 = files <= sizes.quilt3_files
             ours = cases.push(bench, small, with_quilt3=with_quilt3)[0]
-            shutil.rmtree(small.folder)
             cases.install(bench, small, ours[-1], with_quilt3=with_quilt3)
 
 

@@ -58,7 +58,7 @@ def build(bench: Bench, small: Small) -> None:
             place = {"name": "b/build", "registry": registry.as_uri()}
             figure, answer = bench.python(work, folder=small.folder, **place)
             answers.append(answer)
-            shutil.rmtree(registry)
+            _free(registry)
             return figure
 
         return contender
@@ -154,7 +154,7 @@ def install(bench: Bench, small: Small, name: str, *, with_quilt3: bool = True) 
             # A new home: from the second time on quilt3 would copy what it installed before.
             place = {"name": name, "registry": VERSIONED, "dest": str(dest)}
             figure = bench.python(work, home=home, **place)[0]
-            _remove(dest, bench.folder / home)
+            _free(dest, bench.folder / home)
             return figure
 
         return contender
@@ -203,7 +203,7 @@ def hash_large(bench: Bench, path: Path) -> None:
             registry = bench.folder / bench.new("registry")
             place = {"name": "b/hash", "registry": registry.as_uri()}
             figure = bench.python(work, folder=str(path.parent), **place)[0]
-            shutil.rmtree(registry)
+            _free(registry)
             return figure
 
         return contender
@@ -226,7 +226,7 @@ def large(bench: Bench, path: Path) -> None:
         dest, home = bench.folder / bench.new("dest"), bench.new("home")
         place = {"name": names[-1], "registry": VERSIONED, "dest": str(dest)}
         figure = bench.python("t4_install", home=home, **place)[0]
-        _remove(dest, bench.folder / home)
+        _free(dest, bench.folder / home)
         return figure
 
     pushes: dict[str, Contender] = {OURS: ours_push}
@@ -246,7 +246,7 @@ def large_label(path: Path) -> str:
 def _get(bench: Bench, source: str) -> Figure:
     dest = bench.folder / bench.new("dest")
     figure = bench.peer("cp", source, f"{dest}/")
-    _remove(dest)
+    _free(dest)
     return figure
 
 
@@ -254,10 +254,17 @@ def _paths(small: Small) -> list[Path]:
     return sorted(Path(small.folder).rglob("*.bin"))
 
 
-def _remove(*folders: Path) -> None:
+def _free(*folders: Path) -> None:
+    """Free the room of large files; small ones stay until the run is over.
+
+    Without a journal ext4 looks, for each new file, at all that were removed in the last minutes
+    (`recently_deleted`, fs/ext4/ialloc.c of Linux): right after 20,000 had been, an install of
+    10,000 took 11.6 s instead of 4.0 s, and s5cmd's 7.5 s instead of 4.2 s.
+    """
     for folder in folders:
-        if folder.exists():
-            shutil.rmtree(folder)
+        for path in folder.rglob("*"):
+            if path.is_file() and path.stat().st_size > MIB:
+                path.unlink()
 
 
 def _same(case: str, answers: Iterable[str]) -> None:

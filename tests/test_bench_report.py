@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +24,7 @@ from benchmarks.figures import Figure, median, ratio, total_cpu_s, wall_s
 from benchmarks.readme_table import BEGIN, END, write_table
 from benchmarks.s5cmd import find_s5cmd
 from benchmarks.server_side import server_side, settled, total
-from benchmarks.small_files import make_files
+from benchmarks.small_files import MIB, make_files, make_large
 from demo.seaweedfs import SeaweedFS
 from tests.bench_support import rounds, whole_run
 from tests.s3_support import client_of
@@ -221,16 +223,32 @@ def test_sizes_of_the_floors_are_those_that_are_run() -> None:
     assert QUICK.main in QUICK.files
 
 
+@contextmanager
+def buckets(place: Bench) -> Iterator[None]:
+    cases.make_buckets(place)
+    try:
+        yield
+    finally:
+        for bucket in (cases.VERSIONED, cases.OTHER):
+            place.server.delete_bucket(bucket.removeprefix("s3://"))
+
+
+def test_the_room_of_large_files_is_freed(tmp_path: Path, s3_server: SeaweedFS) -> None:
+    place = Bench(s3_server, tmp_path, None, Limits(rounds=1))
+    path = tmp_path / "large" / "one.bin"
+    make_large(path, 2 * MIB)
+    with buckets(place):
+        cases.large(place, path)
+    assert [found for found in tmp_path.rglob("one.bin") if found != path] == []
+    assert len(list(tmp_path.glob("dest*"))) == 1
+
+
 def test_a_small_push_and_install_are_measured(tmp_path: Path, s3_server: SeaweedFS) -> None:
     place = Bench(s3_server, tmp_path, None, Limits(rounds=1))
     small = cases.Small(make_files(tmp_path / "files", 20, 4096), 20, 4096)
-    cases.make_buckets(place)
-    try:
+    with buckets(place):
         (name,), _ = cases.push(place, small, with_quilt3=False)
         cases.install(place, small, name, with_quilt3=False)
-    finally:
-        for bucket in (cases.VERSIONED, cases.OTHER):
-            s3_server.delete_bucket(bucket.removeprefix("s3://"))
     (pushed,) = place.found["push 20x4096"]["t4_ops"]
     (installed,) = place.found["install 20x4096"]["t4_ops"]
     # One for each file, and few more: pointer, manifest, what the bucket is like.
@@ -241,7 +259,8 @@ def test_a_small_push_and_install_are_measured(tmp_path: Path, s3_server: Seawee
     assert (pushed.manifest_bytes or 0) > 20 * 100
     assert pushed.peak_mb > 10
     assert pushed.wall_s > 0
-    assert not list(tmp_path.glob("dest*")), "what was installed takes room that is needed"
+    (dest,) = tmp_path.glob("dest*")
+    assert sum(path.is_file() for path in dest.rglob("*")) == 20, "small files are left"
     text = render([Run("now", {}, {}, cases=place.found)])
     assert "| push 20x4096 | t4_ops | 1 |" in text
     assert "| push | 20 |" in text
