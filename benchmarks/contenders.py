@@ -90,7 +90,9 @@ class Bench:
         Raises:
             SystemExit: It failed.
         """
-        command = [sys.executable, "-m", "benchmarks.transfer_work", case, json.dumps(arguments)]
+        # It touches the memory itself, when its libraries are loaded.
+        given = json.dumps(arguments), str(self._warm_bytes)
+        command = [sys.executable, "-m", "benchmarks.transfer_work", case, *given]
         before = server_side(self.server)
         done = subprocess.run(
             command,
@@ -126,6 +128,7 @@ class Bench:
             SystemExit: It failed.
         """
         assert self.s5cmd is not None
+        self.warm_memory()
         before, start_s = server_side(self.server), time.perf_counter()
         process = subprocess.Popen(
             [self.s5cmd, *(() if prints else ("--log", "error")), *arguments],
@@ -148,6 +151,10 @@ class Bench:
         figure = Figure(wall_s, usage.ru_utime + usage.ru_stime, peak_mb=peak_mb, grown_mb=peak_mb)
         return _with_server(figure, settled(self.server).since(before))
 
+    def warm_memory(self) -> None:
+        """Touch free memory, right before a contender's clock starts."""
+        warm_memory(self._warm_bytes)
+
     def note(self, case: str, contender: str, figure: Figure) -> None:
         """Keep a figure and show it."""
         self.found.setdefault(case, {}).setdefault(contender, []).append(figure)
@@ -158,20 +165,24 @@ class Bench:
             flush=True,
         )
 
-    def interleaved(self, case: str, contenders: Mapping[str, Contender]) -> None:
+    def interleaved(self, case: str, contenders: Mapping[str, Contender], times: int = 1) -> None:
         """Run all contenders in every round, each round in another order.
 
         A round begins only while the case has time left, so that a slow machine ends in time too.
+
+        Args:
+            case: Its name.
+            contenders: Who runs.
+            times: So many times the usual rounds, for cases that take a moment and vary.
         """
         names, spent_s = list(contenders), 0.0
-        for number in range(self.limits.rounds):
+        for number in range(self.limits.rounds * times):
             if number and spent_s > self.limits.case_s:
                 return
             turn = number % len(names)
             for name in names[turn:] + names[:turn]:
-                if number >= self.limits.of(name):
+                if number >= self.limits.of(name) * times:
                     continue
-                warm_memory(self.limits.warm_mib * MIB)
                 start_s = time.monotonic()
                 self.note(case, name, replace(contenders[name](), round=number))
                 # quilt3's minutes would leave the others two rounds.
@@ -201,6 +212,10 @@ class Bench:
             bucket = registry.removeprefix("s3://")
             return int(self._client.head_object(Bucket=bucket, Key=key)["ContentLength"])
         return (Path(registry.removeprefix("file://")) / key).stat().st_size
+
+    @property
+    def _warm_bytes(self) -> int:
+        return self.limits.warm_mib * MIB
 
     @cached_property
     def _client(self) -> Any:

@@ -96,6 +96,7 @@ def browse(bench: Bench, count: int) -> None:
 
 def _local(bench: Bench, case: str, paths: list[str], answers: list[Any]) -> Contender:
     def contender() -> Figure:
+        bench.warm_memory()
         result = run(case, *paths, environ=bench.environ("home"))
         answers.append(result["found"])
         size_bytes = sum(Path(path).stat().st_size for path in paths)

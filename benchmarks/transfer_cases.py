@@ -20,6 +20,8 @@ VERSIONED: Final = "s3://versioned"
 OTHER: Final = "s3://other"
 # Of the files, so many are changed before the push of the case `changed`: 1 %.
 _CHANGED: Final = 100
+# A listing takes less than 0.1 s, and a moment of another program's half as much.
+_MANY_TIMES: Final = 3
 
 
 @dataclass(frozen=True)
@@ -177,9 +179,10 @@ def list_objects(bench: Bench, small: Small, name: str) -> None:
     if bench.s5cmd:
         # We hand over what was found; its way to do so is to print it.
         peer["s5cmd"] = lambda: bench.peer("ls", f"{VERSIONED}/{name}/*", prints=True)
-    bench.interleaved(f"list {small.label}", {OURS: ours("t4_list"), **peer})
+    bench.interleaved(f"list {small.label}", {OURS: ours("t4_list"), **peer}, _MANY_TIMES)
     # boto3's own start takes longer than the listing.
-    bench.interleaved(f"list-connected {small.label}", {OURS: ours("t4_list_connected"), **peer})
+    connected = {OURS: ours("t4_list_connected"), **peer}
+    bench.interleaved(f"list-connected {small.label}", connected, _MANY_TIMES)
 
 
 def copy(bench: Bench, small: Small, name: str) -> None:
@@ -235,7 +238,7 @@ def large(bench: Bench, path: Path) -> None:
         pushes["s5cmd"] = lambda: bench.peer("cp", str(path), f"{VERSIONED}/{bench.new('s')}")
         installs["s5cmd"] = lambda: _get(bench, f"{VERSIONED}/{names[-1]}/{path.name}")
     bench.interleaved(f"large-push {large_label(path)}", pushes)
-    bench.interleaved(f"large-install {large_label(path)}", installs)
+    bench.interleaved(f"large-install {large_label(path)}", installs, 2)
 
 
 def large_label(path: Path) -> str:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.children import Children
+from benchmarks.warm_memory import warm_memory
 
 MIB: Final = 1024 * 1024
 # Bytes of one part of a large file: the first chunk size of `sha2-256-chunked`.
@@ -179,10 +180,11 @@ def _peak_bytes() -> int:
 
 def main() -> int:
     """Do the work that the arguments name and print what it took."""
-    case, arguments = sys.argv[1], json.loads(sys.argv[2])
+    case, arguments, warm_bytes = sys.argv[1], json.loads(sys.argv[2]), int(sys.argv[3])
     for library in LIBRARIES.get(case, ()):
         import_module(library)
     work = WORK[case](**arguments)
+    warm_memory(warm_bytes)
     before_bytes, cpu_s, start_s = _resident_bytes(), _cpu_s(), time.perf_counter()
     with Children() as children:
         answer = work()
