@@ -20,7 +20,7 @@ VERSIONED: Final = "s3://versioned"
 OTHER: Final = "s3://other"
 # Of the files, so many are changed before the push of the case `changed`: 1 %.
 _CHANGED: Final = 100
-# A listing takes less than 0.1 s, and a moment of another program's half as much.
+# For what takes less than 0.5 s, of which a moment of another program's is a large part.
 _MANY_TIMES: Final = 3
 
 
@@ -71,7 +71,7 @@ def build(bench: Bench, small: Small) -> None:
 
 
 def push(
-    bench: Bench, small: Small, *, with_quilt3: bool = True, case: str = ""
+    bench: Bench, small: Small, *, with_quilt3: bool = True, case: str = "", times: int = 1
 ) -> tuple[list[str], list[str]]:
     """Push beside s5cmd's bare put; return the names of what we and quilt3 pushed.
 
@@ -80,6 +80,7 @@ def push(
         small: What.
         with_quilt3: Let quilt3 push too.
         case: The case's name, if it is not `push <size>`.
+        times: So many times the usual rounds.
     """
     ours: list[str] = []
     theirs: list[str] = []
@@ -99,7 +100,7 @@ def push(
         )
     if with_quilt3:
         contenders["quilt3"] = run("quilt3_push", theirs)
-    bench.interleaved(case or f"push {small.label}", contenders)
+    bench.interleaved(case or f"push {small.label}", contenders, times)
     return ours, theirs
 
 
@@ -124,7 +125,8 @@ def changed(bench: Bench, small: Small, ours: str, theirs: str | None) -> None:
     for path in _paths(small)[:some]:
         shutil.copy(path, alone)
     alone_files = Small(str(alone), some, small.size_bytes)
-    push(bench, alone_files, with_quilt3=False, case=f"changed-alone {small.label}")
+    case = f"changed-alone {small.label}"
+    push(bench, alone_files, with_quilt3=False, case=case, times=_MANY_TIMES)
 
 
 def _on_top(
@@ -144,7 +146,7 @@ def _on_top(
     contenders = {OURS: run("t4_push_again", ours)}
     if theirs is not None:
         contenders["quilt3"] = run("quilt3_push", theirs)
-    bench.interleaved(case, contenders)
+    bench.interleaved(case, contenders, _MANY_TIMES)
 
 
 def install(bench: Bench, small: Small, name: str, *, with_quilt3: bool = True) -> None:
