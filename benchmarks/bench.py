@@ -6,7 +6,7 @@ RESULTS.md and its chart from the newest two runs. A run can be made in pieces:
     make bench ARGS="--parts import build push"
     make bench ARGS="--resume"             # the parts that the newest run has not done yet
     make bench ARGS="--report-only --readme"   # the report again, and the README's table
-    make bench ARGS="--quick"              # some files, one round; kept apart, in .bench/
+    make bench ARGS="--quick"              # some files, few rounds; kept apart, in .bench/
 """
 
 from __future__ import annotations
@@ -163,8 +163,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--resume", action="store_true", help="add what the newest run lacks")
     parser.add_argument("--report-only", action="store_true", help="write the report again")
     parser.add_argument("--readme", action="store_true", help="write the README's table too")
-    parser.add_argument("--quick", action="store_true", help="small sizes, one round, into .bench/")
-    parser.add_argument("--rounds", type=int, help="rounds of each case (5)")
+    parser.add_argument("--quick", action="store_true", help="small sizes, few rounds, in .bench/")
+    parser.add_argument("--rounds", type=int, help="rounds of each case (5), more of short ones")
     parser.add_argument("--peer-rounds", type=int, help="rounds of quilt3 (3)")
     parser.add_argument(
         "--case-seconds", type=float, default=150.0, help="no new round of a case after these (150)"

@@ -40,7 +40,7 @@ class Limits:
     """How often the contenders of a case run.
 
     Attributes:
-        rounds: Rounds at most.
+        rounds: Rounds at most; of cases that take a moment some times as many.
         peer_rounds: Rounds at most for quilt3, which takes many times as long.
         case_s: No new round of a case begins after so many seconds, quilt3's not counted.
         warm_mib: MiB of free memory that are touched before each contender, see `warm_memory`.
@@ -152,7 +152,7 @@ class Bench:
         return _with_server(figure, settled(self.server).since(before))
 
     def warm_memory(self) -> None:
-        """Touch free memory, right before a contender's clock starts."""
+        """Touch free memory, right before a contender's process starts."""
         warm_memory(self._warm_bytes)
 
     def note(self, case: str, contender: str, figure: Figure) -> None:

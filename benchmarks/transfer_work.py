@@ -1,4 +1,6 @@
-"""One timed piece of work in a process of its own: `python -m benchmarks.transfer_work CASE JSON`.
+"""One timed piece of work in a process of its own: `python -m benchmarks.transfer_work`.
+
+Its arguments: the case, that case's own as JSON, and the bytes of memory to touch before the clock.
 
 Imports come before the clock starts, for us and for quilt3 alike: `import quilt3` loads boto3 at
 once, we load the libraries of others only when they are needed, so those that a case is going to

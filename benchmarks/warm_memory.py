@@ -22,8 +22,9 @@ _TOUCH: Final = (
     "flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE\n"
     "mmap.mmap(-1, int(sys.argv[1]), flags=flags)"
 )
-# A part of what is free, so that no files are pushed out of memory for it.
-_SHARE: Final = 4
+# A quarter of what is there for the asking, so that few files are pushed out of memory for it.
+_QUARTER: Final = 4
+_TIMEOUT_S: Final = 120
 
 
 def warm_memory(size_bytes: int) -> None:
@@ -33,9 +34,10 @@ def warm_memory(size_bytes: int) -> None:
     is done.
     """
     if sys.platform == "linux":
-        size_bytes = min(size_bytes, _available_bytes() // _SHARE)
+        size_bytes = min(size_bytes, _available_bytes() // _QUARTER)
         if size_bytes > 0:
-            subprocess.run([sys.executable, "-I", "-S", "-c", _TOUCH, str(size_bytes)], check=True)
+            touch = [sys.executable, "-I", "-S", "-c", _TOUCH, str(size_bytes)]
+            subprocess.run(touch, check=True, timeout=_TIMEOUT_S)
 
 
 def _available_bytes() -> int:

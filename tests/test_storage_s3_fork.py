@@ -17,7 +17,14 @@ from demo.seaweedfs import SeaweedFS
 from t4_ops.storage._rooms import ROOMS
 from t4_ops.storage.base import ObjectInfo
 from t4_ops.storage.s3 import S3Store
-from tests.s3_support import MIB, numbered_pages, pieces, run_relay, settings_for
+from tests.s3_support import (
+    MIB,
+    numbered_pages,
+    pieces,
+    run_relay,
+    settings_for,
+    wait_for_pages_ahead,
+)
 
 
 @pytest.fixture
@@ -145,8 +152,7 @@ def test_a_listing_that_was_begun_before_a_fork_goes_on_in_both(
         assert next(listing).size_bytes == 0
         # The thread that waits for the next page is not in the child, or has left a connection.
         if has_come:
-            (beside,) = (thread for thread in threading.enumerate() if thread.name == "t4-list")
-            beside.join(10)
+            wait_for_pages_ahead()
         child = os.fork()
         if not child:
             status = 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -23,6 +22,7 @@ from tests.s3_support import (
     run_relay,
     s3_fault,
     settings_for,
+    wait_for_pages_ahead,
 )
 
 
@@ -264,8 +264,7 @@ def test_the_next_page_is_asked_for_while_one_is_read(s3_server: SeaweedFS) -> N
         store = S3Store("s3://bucket", settings_for(s3_server, endpoint_url=relay.url))
         listing = store._leaves().api.list_objects("", "")
         assert next(listing).size_bytes == 0
-        (beside,) = (thread for thread in threading.enumerate() if thread.name == "t4-list")
-        beside.join(10)
+        wait_for_pages_ahead()
         assert len(relay.requests) == 2
         listing.close()  # type: ignore[attr-defined]
         assert [info.size_bytes for info in store.list()] == [0, 1, 2, 3]

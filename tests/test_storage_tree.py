@@ -89,6 +89,24 @@ def test_a_write_the_system_cuts_short_is_continued(root: Path, mocker: MockerFi
     assert (root / "x").read_bytes() == b"0123456789"
 
 
+def test_parts_are_written_whole_in_small_pieces(root: Path, mocker: MockerFixture) -> None:
+    whole, sizes = os.pwrite, []
+
+    def half(fd: int, data: Buffer, offset: int) -> int:
+        sizes.append(len(data))
+        return whole(fd, memoryview(data)[: max(1, len(data) // 2)], offset)
+
+    mocker.patch("os.pwrite", autospec=True, side_effect=half)
+    data = os.urandom(300_000)
+    with Tree(root).stage_parts("x") as parts:
+        parts.write(100_000, data[100_000:])
+        parts.write(0, data[:100_000])
+        parts.replace()
+    assert (root / "x").read_bytes() == data
+    # Linux looks for memory in pieces of a write's size.
+    assert max(sizes) == 64 * 1024
+
+
 @pytest.mark.parametrize(
     "key", ["", "/", "/x", "a//b", "a/", "./x", "..", "a/../../x", "a/.", "x\0"]
 )
