@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from t4_ops import formats
 from t4_ops.errors import FormatError, InvalidInputError
+from tests.arrow_support import watched_pool
 
 MIB = 1024**2
 
@@ -67,17 +68,13 @@ def test_the_bound_is_exact(wrapper: str, compress: Compress) -> None:
 def test_a_bomb_stops_at_the_bound(wrapper: str, compress: Compress, members: int) -> None:
     bomb = compress(bytes(200 * MIB // members)) * members
     assert len(bomb) < MIB
-    pool = pa.proxy_memory_pool(pa.default_memory_pool())
-    previous = pa.default_memory_pool()
-    pa.set_memory_pool(pool)
     tracemalloc.start()
     try:
-        with pytest.raises(FormatError, match="decompresses to more") as caught:
+        with watched_pool() as pool, pytest.raises(FormatError, match="decompresses to") as caught:
             formats.deserialize(bomb, f"a.txt.{wrapper}", max_size_bytes=4 * MIB)
         peak_bytes = tracemalloc.get_traced_memory()[1] + (pool.max_memory() or 0)
     finally:
         tracemalloc.stop()
-        pa.set_memory_pool(previous)
     assert caught.value.key == f"a.txt.{wrapper}"
     assert peak_bytes < 16 * MIB
 

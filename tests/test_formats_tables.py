@@ -17,6 +17,7 @@ from pyarrow import feather, ipc, parquet
 from t4_ops import formats
 from t4_ops.errors import FormatError, InvalidInputError
 from t4_ops.formats import arrow_sizes
+from tests.arrow_support import watched_pool
 
 MB = 1_000_000
 KEYS = ("t.parquet", "t.arrow")
@@ -53,11 +54,8 @@ def parquet_file(table: pa.Table, **options: Any) -> bytes:
 @pytest.fixture
 def arrow_peak() -> Iterator[pa.MemoryPool]:
     """A pool that knows the most that Arrow held at any time of the test."""
-    previous = pa.default_memory_pool()
-    pool = pa.proxy_memory_pool(previous)
-    pa.set_memory_pool(pool)
-    yield pool
-    pa.set_memory_pool(previous)
+    with watched_pool() as pool:
+        yield pool
 
 
 # Round trips
