@@ -269,7 +269,6 @@ def test_a_small_push_and_install_are_measured(tmp_path: Path, s3_server: Seawee
     assert "| push | 20 |" in text
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux is told to fill memory at once")
 def test_memory_is_touched_by_another_process() -> None:
     def grown(size_bytes: int) -> int:
         used = resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt
@@ -279,4 +278,4 @@ def test_memory_is_touched_by_another_process() -> None:
     least = grown(4096)
     assert grown(0) == 0
     # Even where each page has 2 MiB there are 128 of them.
-    assert grown(256 * MIB) > least + 64
+    assert (grown(256 * MIB) > least + 64) == (sys.platform == "linux")
