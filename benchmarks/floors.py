@@ -27,6 +27,8 @@ TIE: Final = 1.05
 # Flat: ten times the entries may cost so many times the time.
 _FLAT: Final = 1.5
 MEMORY_MB: Final = 150.0
+# Starting an interpreter varies by more than a millisecond: what is less can't be told.
+_TELLABLE_MS: Final = 1
 # "No request per file": less than one for so many files, and the 1 % may cost two each (an object
 # and, where it is asked for, a look at it) beside what an unchanged push costs.
 _FILES_A_REQUEST: Final = 100
@@ -265,9 +267,12 @@ def import_alone(run: Run) -> Verdict:
     pairs = [(ours[number], bare[number]) for number in ours if number in bare]
     above_ms = statistics.median((with_us.wall_s - alone.wall_s) * 1000 for with_us, alone in pairs)
     cpu_ms = statistics.median((with_us.cpu_s - alone.cpu_s) * 1000 for with_us, alone in pairs)
-    # Starting an interpreter varies by more than a millisecond: less than one can't be told.
-    margin = 50 / max(above_ms, 1)
-    return Verdict(f"{above_ms:.0f} ms ({cpu_ms:.0f} ms CPU)", above_ms < 50, margin)
+    margin = 50 / max(above_ms, _TELLABLE_MS)
+    return Verdict(f"{_above(above_ms)} ({_above(cpu_ms)} CPU)", above_ms < 50, margin)
+
+
+def _above(ms: float) -> str:
+    return f"{ms:.0f} ms" if ms >= _TELLABLE_MS else f"under {_TELLABLE_MS} ms"
 
 
 def _both(ours: Figures, theirs: Figures, name: str = "wall_s") -> str:

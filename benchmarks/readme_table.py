@@ -109,7 +109,7 @@ def _row(run: Run, row: Row) -> str | None:
 def _rest(run: Run) -> list[str]:
     """Return the rows of what is no case of its own: memory, rivals, the import."""
     rows = [("any of these transfers", "memory, interpreter included", floors.memory(run))]
-    rows.append(("`import t4_ops`", "the library", floors.import_alone(run)))
+    rows.append(("`import t4_ops`", "names that load when used", floors.import_alone(run)))
     rows.append(
         ("let rivals push one package", "moves of `latest` that were lost", floors.lost(run))
     )
@@ -126,7 +126,7 @@ def _cost(figures: Figures) -> str:
     if cpu_s := median(figures, "total_cpu_s"):
         words.append(f"{cpu_s:.3g} CPU s")
     if requests := median(figures, "requests"):
-        words.append(f"{requests:,.0f} requests")
+        words.append(f"{requests:,.0f} request{'' if requests == 1 else 's'}")
     return ", ".join(words)
 
 

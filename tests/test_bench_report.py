@@ -131,7 +131,7 @@ def test_the_readme_has_the_newest_figures_between_its_marks(tmp_path: Path) -> 
     assert "old" not in text
     assert (
         "| build 10,000 files of 4 KiB | every byte hashed; quilt3's top hash"
-        " | 0.55 s, 0.55 CPU s, 1 requests | quilt3 3.3 s, 3.3 CPU s, 1 requests |"
+        " | 0.55 s, 0.55 CPU s, 1 request | quilt3 3.3 s, 3.3 CPU s, 1 request |"
     ) in text
     path.write_text("no marks", encoding="utf-8")
     with pytest.raises(SystemExit, match="no place"):
