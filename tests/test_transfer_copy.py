@@ -18,6 +18,7 @@ from t4_ops.errors import IntegrityError, NotFoundError
 from t4_ops.manifest import Entry
 from t4_ops.settings import Settings
 from t4_ops.storage import CopySource, PreconditionFailedError, open_bucket
+from t4_ops.storage._s3_large import COPY_MAX_BYTES, LargeObjects
 from t4_ops.transfer import Cancelled, Opener, hash_entries, progress
 from tests.s3_support import (
     MIB,
@@ -32,7 +33,7 @@ from tests.s3_support import (
 
 LARGE = os.urandom(17 * MIB + 77)
 OBJECTS = {
-    "a.bin": os.urandom(100_000),
+    "a.bin": os.urandom(300_000),
     "b/c.bin": os.urandom(2 * MIB),
     "large.bin": LARGE,
     "no": b"",
@@ -143,6 +144,48 @@ def test_objects_too_large_for_one_request_are_copied_in_parts(
     with pytest.raises(NotFoundError):
         store.head("wrong")
     assert not client_of(s3_server).list_multipart_uploads(Bucket=versioned_bucket).get("Uploads")
+
+
+@pytest.mark.parametrize("target", ["versioned", "unversioned"])
+def test_a_push_copies_objects_too_large_for_one_request_in_parts(
+    target: str,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Settings,
+    relay: Relay,
+    s3_server: SeaweedFS,
+    tmp_path: Path,
+) -> None:
+    # 5 GiB in earnest: bound as a default when the function was defined.
+    defaults = LargeObjects.copy_from.__kwdefaults__
+    assert defaults is not None
+    assert defaults["whole_max_bytes"] == COPY_MAX_BYTES
+    monkeypatch.setitem(defaults, "whole_max_bytes", MIB)
+    source = f"parts-source-{target}"
+    s3_server.create_bucket(source, versioned=True)
+    bucket = request.getfixturevalue(f"{target}_bucket")
+    _fill(source, settings)
+    relay.requests.clear()
+    t4.Package(settings=settings).set_dir("/", f"s3://{source}/in").push("a/b", f"s3://{bucket}")
+    ranges = [
+        r.headers["x-amz-copy-source-range"]
+        for r in relay.requests
+        if "x-amz-copy-source-range" in r.headers
+    ]
+    # That of 2 MiB in one part; `a.bin` is smaller than what is copied at all.
+    whole = f"bytes=0-{2 * MIB - 1}"
+    large = (f"bytes=0-{8 * MIB - 1}", f"bytes={8 * MIB}-{16 * MIB - 1}")
+    last = f"bytes={16 * MIB}-{len(LARGE) - 1}"
+    assert sorted(ranges) == sorted([whole, *large, last])
+    # Not one of those in one request, and of what is copied no byte is sent.
+    assert len(relay.seen("POST", "uploadId=")) == 2
+    assert _sent_bytes(relay) < len(OBJECTS["a.bin"]) + 1000
+    dest = tmp_path / "dest"
+    installed = t4.Package.install("a/b", f"s3://{bucket}", dest=dest, settings=settings)
+    assert installed.verify(tmp_path / "dest")
+    assert {key: (tmp_path / "dest" / key).read_bytes() for key in OBJECTS} == OBJECTS
+    assert not client_of(s3_server).list_multipart_uploads(Bucket=bucket).get("Uploads")
+    s3_server.delete_bucket(source)
 
 
 def test_a_copy_in_parts_ends_soon_after_a_stop(

@@ -91,7 +91,7 @@ def copied_entry(settings: Settings, bucket: str, data: bytes, promised: bytes) 
 def test_a_wrong_copy_that_can_not_be_deleted_is_told_with_the_reason(
     settings: Settings, relay: Relay, unversioned_bucket: str
 ) -> None:
-    entry = copied_entry(settings, unversioned_bucket, b"b" * 100_000, b"a" * 100_000)
+    entry = copied_entry(settings, unversioned_bucket, b"b" * 300_000, b"a" * 300_000)
     opener = Opener(settings)
     # As if it had been hashed, and changed behind an etag that didn't.
     etag = open_bucket(f"s3://{unversioned_bucket}", settings).head("x").etag
@@ -109,7 +109,7 @@ def test_a_copy_does_not_rely_on_the_server_to_keep_what_is_there(
 ) -> None:
     """Servers there are that ignore If-None-Match on CopyObject."""
     store = open_bucket(f"s3://{unversioned_bucket}", settings)
-    data = os.urandom(100_000)
+    data = os.urandom(300_000)
     store.write("in/x", data)
     store.write("kept/x", b"somebody else's")
     relay.requests.clear()

@@ -21,7 +21,9 @@ from t4_ops.storage.base import (
     Store,
 )
 
-_TINY_BYTES: Final = 64 * 1024
+# With SeaweedFS 4.48 sending took 0.75, 0.9 and 1.06 times the copying of objects of 128, 256 and
+# 512 KiB (3000, 800 and 400 of them).
+_TINY_BYTES: Final = 256 * 1024
 COPY_MAX_BYTES: Final = 5 * 1024**3
 """Largest object that a server copies in one request. Source: CopyObject, S3 API reference."""
 
@@ -85,7 +87,7 @@ class LargeObjects:
         """Return whether the server may copy from another store, and it pays for this size.
 
         It may if both are one server and reached as one user. Amazon's servers say the hash of the
-        copy; a copy by others has to be read to be proved, so that tiny objects are sent sooner
+        copy; a copy by others has to be read to be proved, so that small objects are sent sooner
         than copied: 1000 of 4 KiB took half the time and half of our processor's.
         """
         if not isinstance(other, LargeObjects) or _access(self.settings) != _access(other.settings):

@@ -8,6 +8,7 @@ from t4_ops.checksums import HASH_TYPES, SHA256_CHUNKED, Checksum, checksum_of, 
 from t4_ops.errors import FormatError, IntegrityError, NotFoundError
 from t4_ops.manifest import Entry
 from t4_ops.storage import SMALL_BYTES, NoStoreError
+from t4_ops.transfer.keeping import KEPT_OBJECT_BYTES
 from t4_ops.transfer.opening import Opener
 from t4_ops.transfer.reading import open_verified, require_hash
 
@@ -35,7 +36,8 @@ def hash_remote(physical_key: str, opener: Opener, size_bytes: int | None) -> tu
         else:
             checksum = checksum_of(content.data)
             opener.note(physical_key, checksum, content.info.etag)
-            opener.unsent.keep(physical_key, content.data, checksum)
+            if len(content.data) <= KEPT_OBJECT_BYTES:
+                opener.unsent.keep(physical_key, content.data, checksum)
             return len(content.data), checksum
     else:
         info, said = store.stored(key.path, version_id=key.version_id)

@@ -10,10 +10,24 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from t4_ops.checksums import CHUNK_BYTES, SHA256_CHUNKED, Buffer, Checksum, new_hasher
-from t4_ops.errors import ConflictError, FormatError, IntegrityError, StorageError
+from t4_ops.errors import (
+    ConflictError,
+    FormatError,
+    IntegrityError,
+    NotFoundError,
+    StorageError,
+)
 from t4_ops.keys import PhysicalKey
 from t4_ops.manifest import Entry
-from t4_ops.storage import ObjectInfo, PreconditionFailedError, RangeStore, Source, Store
+from t4_ops.storage import (
+    SMALL_BYTES,
+    CopyStore,
+    ObjectInfo,
+    PreconditionFailedError,
+    RangeStore,
+    Source,
+    Store,
+)
 from t4_ops.transfer.copying import server_copy
 from t4_ops.transfer.digests import hash_object
 from t4_ops.transfer.opening import Opener
@@ -82,6 +96,10 @@ def _moved(move: Move, store: Store, opener: Opener, progress: Progress) -> str:
         checksum = _chunked_hash(entry, opener)
         # From here on that hash is what the bytes must have, because it names their place.
         entry, key = entry.but(hash=checksum), object_key(checksum)
+    left = _left_by_another_try(entry, key, store) if move.is_pinned else None
+    if left is not None:
+        progress.advance(entry.size_bytes or 0)
+        return _physical_key(store, key, left.version_id)
     try:
         info = _written(entry, key, store, opener, progress, create_only=not move.is_pinned)
     except PreconditionFailedError:
@@ -94,6 +112,22 @@ def _moved(move: Move, store: Store, opener: Opener, progress: Progress) -> str:
             key=f"{store.url}/{key}",
         )
     return _physical_key(store, key, info.version_id)
+
+
+def _left_by_another_try(entry: Entry, key: str, store: Store) -> ObjectInfo | None:
+    """Return the version that an interrupted push left at a key that may be written again.
+
+    It is that only if the server's own hash says so. Small objects are not asked about: that takes
+    as long as sending them.
+    """
+    if (entry.size_bytes or 0) <= SMALL_BYTES or not isinstance(store, CopyStore):
+        return None
+    try:
+        info, said = store.stored(key)
+    except NotFoundError:
+        return None
+    is_it = said == require_hash(entry) and info.size_bytes == entry.size_bytes
+    return info if is_it and info.version_id not in (None, "null") else None
 
 
 def _written(
