@@ -100,9 +100,12 @@ def _chosen(given: argparse.Namespace) -> tuple[Sizes, Limits]:
     if given.files:
         kept = [(count, size_bytes) for count, size_bytes in sizes.files if count <= given.files]
         main = sizes.main if sizes.main[0] <= given.files else (given.files, sizes.main[1])
-        objects = min(sizes.objects, given.files)
         sizes = replace(
-            sizes, files=tuple(dict.fromkeys([*kept, main])), main=main, objects=objects
+            sizes,
+            files=tuple(dict.fromkeys([*kept, main])),
+            main=main,
+            objects=min(sizes.objects, given.files),
+            copied=min(sizes.copied, given.files),
         )
     if given.entries:
         most = given.entries

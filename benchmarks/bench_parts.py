@@ -16,6 +16,12 @@ from benchmarks.bench_run import Run
 from benchmarks.contenders import Bench
 from benchmarks.small_files import MIB, make_files, make_large
 
+# Larger than what a server that tells no hash is sent as bytes instead of being asked to copy it
+# (256 KiB, storage/_s3_large.py).
+_COPIED_BYTES: Final = 512 * 1024
+# Files that are read whole, and sent in one request as large as they get: what takes most memory.
+MIDDLE: Final = ((300, MIB), (60, 8 * MIB))
+
 
 @dataclass(frozen=True)
 class Sizes:
@@ -26,6 +32,8 @@ class Sizes:
         main: The one of them that pushes and installs are judged at.
         large_mib: MiB of the large file.
         objects: Objects that are listed and copied.
+        copied: Larger objects that are copied.
+        middle: Numbers of files between small and large, and their bytes.
         entries: Entries of manifests, growing.
         index: Entries of manifests of which only the index is made.
         browse: Entries of packages that are browsed on S3.
@@ -38,6 +46,8 @@ class Sizes:
     main: tuple[int, int] = (10_000, 4096)
     large_mib: int = 2048
     objects: int = 3000
+    copied: int = 600
+    middle: tuple[tuple[int, int], ...] = MIDDLE
     entries: tuple[int, ...] = (10_000, 100_000, 1_000_000)
     index: tuple[int, ...] = (5_000_000,)
     browse: tuple[int, ...] = (100_000, 1_000_000, 10_000_000)
@@ -51,6 +61,8 @@ QUICK: Final = Sizes(
     main=(300, 4096),
     large_mib=32,
     objects=200,
+    copied=40,
+    middle=((20, MIB), (4, 8 * MIB)),
     entries=(1000, 20_000),
     index=(),
     browse=(40_000,),
@@ -107,12 +119,28 @@ def large(bench: Bench, sizes: Sizes, _: Run) -> None:
 
 
 def objects(bench: Bench, sizes: Sizes, _: Run) -> None:
-    """List objects, and have the server copy them."""
+    """List objects, and copy them."""
     cases.make_buckets(bench)
     small = _files(bench, sizes.objects, 4096)
     name = cases.push_alone(bench, small)
     cases.list_objects(bench, small, name)
     cases.copy(bench, small, name)
+
+
+def copies(bench: Bench, sizes: Sizes, _: Run) -> None:
+    """Copy objects that the server copies itself: it is sent the bytes of tiny ones."""
+    cases.make_buckets(bench)
+    small = _files(bench, sizes.copied, _COPIED_BYTES)
+    cases.copy(bench, small, cases.push_alone(bench, small))
+
+
+def middle(bench: Bench, sizes: Sizes, _: Run) -> None:
+    """Push and install files between small and large, for their memory above all."""
+    cases.make_buckets(bench)
+    for files, size_bytes in sizes.middle:
+        files_here = _files(bench, files, size_bytes)
+        ours = cases.push(bench, files_here, with_quilt3=False)[0]
+        cases.install(bench, files_here, ours[-1], with_quilt3=False)
 
 
 def manifests(bench: Bench, sizes: Sizes, _: Run) -> None:
@@ -141,6 +169,8 @@ PARTS: Final[dict[str, Callable[[Bench, Sizes, Run], None]]] = {
     "install": install,
     "large": large,
     "objects": objects,
+    "copies": copies,
+    "middle": middle,
     "manifests": manifests,
     "pointers": pointers,
     "browse": browse,

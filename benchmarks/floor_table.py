@@ -92,7 +92,7 @@ def _objects() -> Iterator[Floor]:
         at_most("list", OBJECTS, "s5cmd", TIE),
     )
     yield Floor(
-        "copy 3,000 objects by the server",
+        "copy 3,000 x 4 KiB to another bucket, every byte verified",
         "≤ 2.5x s5cmd",
         at_most("copy", OBJECTS, "s5cmd", 2.5),
     )

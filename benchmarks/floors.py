@@ -20,6 +20,7 @@ SMALL: Final = "10000x4096"
 MANY: Final = "100000x1024"
 LARGE: Final = "2048MiB"
 OBJECTS: Final = "3000x4096"
+MIDDLE: Final = ("300x1048576", "60x8388608")
 MILLION: Final = "1000000"
 TEN_MILLION: Final = "10000000"
 # "Not slower" than a peer: this much is what two equal programs differ by from run to run.
@@ -210,6 +211,7 @@ def memory(run: Run) -> Verdict:
     peak_mb, case = max(worst)
     measured = f"{peak_mb:.0f} MB at most ({case})"
     whole = {f"push {MANY}", f"install {MANY}", f"large-push {LARGE}", f"large-install {LARGE}"}
+    whole |= {f"{work} {at}" for work in ("push", "install") for at in MIDDLE}
     if not whole <= set(run.cases):
         return Verdict(f"not measured at every size; {measured}")
     return Verdict(measured, peak_mb <= MEMORY_MB, MEMORY_MB / peak_mb)

@@ -50,7 +50,7 @@ ROWS: Final = (
     Row("install {count} files of {size}", "every byte verified", "install", floors.SMALL),
     Row("push one file of {count} MiB", "parts in parallel, hashed", "large-push", floors.LARGE),
     Row("install it", "every byte verified", "large-install", floors.LARGE),
-    Row("copy {count} objects to another bucket", "by the server", "copy", floors.OBJECTS),
+    Row("copy {count} objects of {size} to another bucket", "verified", "copy", floors.OBJECTS),
     Row("open a manifest of {count} entries", "keys checked", "manifest-open", floors.MILLION),
     Row("prove it", "every record, the top hash", "manifest-prove", floors.MILLION),
     Row("compare two of them", "opening included", "manifest-diff", floors.MILLION),
@@ -108,7 +108,8 @@ def _row(run: Run, row: Row) -> str | None:
 
 def _rest(run: Run) -> list[str]:
     """Return the rows of what is no case of its own: memory, rivals, the import."""
-    rows = [("any of these transfers", "memory, interpreter included", floors.memory(run))]
+    memory = "memory above the manifest's bytes, interpreter included"
+    rows = [("any of these transfers", memory, floors.memory(run))]
     rows.append(("`import t4_ops`", "names that load when used", floors.import_alone(run)))
     rows.append(
         ("let rivals push one package", "moves of `latest` that were lost", floors.lost(run))

@@ -17,7 +17,6 @@ from benchmarks.figures import OURS, Figure
 from benchmarks.small_files import MIB
 
 VERSIONED: Final = "s3://versioned"
-OTHER: Final = "s3://other"
 # Of the files, so many are changed before the push of the case `changed`: 1 %.
 _CHANGED: Final = 100
 # For what takes less than 0.5 s, of which a moment of another program's is a large part.
@@ -47,7 +46,6 @@ class Small:
 def make_buckets(bench: Bench) -> None:
     """Make the buckets that the cases use; once for each server."""
     bench.server.create_bucket(VERSIONED.removeprefix("s3://"), versioned=True)
-    bench.server.create_bucket(OTHER.removeprefix("s3://"), versioned=False)
 
 
 def build(bench: Bench, small: Small) -> None:
@@ -188,15 +186,24 @@ def list_objects(bench: Bench, small: Small, name: str) -> None:
 
 
 def copy(bench: Bench, small: Small, name: str) -> None:
-    """Copy what was pushed to another bucket by the server: as a package, beside s5cmd's copy."""
+    """Copy what was pushed to another bucket: as a package, beside s5cmd's copy.
+
+    Each copy goes to a bucket of its own: in one that keeps no versions, objects have their place
+    by content, so that a second copy would find those of the first.
+    """
     source = f"{VERSIONED}/{name}"
 
+    def other() -> str:
+        bucket = f"other-{bench.new('c')}"
+        bench.server.create_bucket(bucket, versioned=False)
+        return f"s3://{bucket}"
+
     def ours() -> Figure:
-        return bench.python("t4_copy", source=source, name=f"b/{bench.new('c')}", registry=OTHER)[0]
+        return bench.python("t4_copy", source=source, name="b/copy", registry=other())[0]
 
     contenders: dict[str, Contender] = {OURS: ours}
     if bench.s5cmd:
-        contenders["s5cmd"] = lambda: bench.peer("cp", f"{source}/*", f"{OTHER}/{bench.new('s')}/")
+        contenders["s5cmd"] = lambda: bench.peer("cp", f"{source}/*", f"{other()}/copy/")
     bench.interleaved(f"copy {small.label}", contenders)
 
 

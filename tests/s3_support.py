@@ -101,6 +101,7 @@ class Fault:
         delay_s: Wait first.
         reset: Close the connection hard, without forwarding.
         corrupt: Forward, then change a byte in the middle of the answer's body.
+        corrupt_sent: Change a byte in the middle of the request's body, then forward.
         without: Forward, then leave out of the answer the headers that begin like this.
     """
 
@@ -112,6 +113,7 @@ class Fault:
     delay_s: float = 0.0
     reset: bool = False
     corrupt: bool = False
+    corrupt_sent: bool = False
     without: str | None = None
 
 
@@ -201,7 +203,8 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             parts = urlsplit(request.target)
             target = parts.path + (f"?{parts.query}" if parts.query else "")
-            upstream.request(request.method, target, request.body, request.headers)
+            sent = _changed(request.body) if fault.corrupt_sent else request.body
+            upstream.request(request.method, target, sent, request.headers)
             reply = upstream.getresponse()
             body = reply.read()
         finally:
@@ -209,9 +212,8 @@ class _Handler(BaseHTTPRequestHandler):
         if fault.drop:
             self.close_connection = True
             return
-        if fault.corrupt and body:
-            middle = len(body) // 2
-            body = body[:middle] + bytes([body[middle] ^ 1]) + body[middle + 1 :]
+        if fault.corrupt:
+            body = _changed(body)
         headers = {
             name: value
             for name, value in reply.getheaders()
@@ -237,6 +239,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _serve
+
+
+def _changed(body: bytes) -> bytes:
+    """Return a body with another byte in the middle, or an empty one as it is."""
+    middle = len(body) // 2
+    return body[:middle] + bytes([body[middle] ^ 1]) + body[middle + 1 :] if body else body
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from tests.fault_proxy import (
     sometimes,
 )
 from tests.package_support import bytes_below, write_files
-from tests.s3_support import MIB, Fault, Relay, client_of, run_relay, s3_fault
+from tests.s3_support import MIB, Fault, Relay, Request, client_of, run_relay, s3_fault
 
 STEPS: dict[str, Callable[[Hurt, int], None]] = {
     "build": Hurt.build,
@@ -166,3 +166,82 @@ def test_row_19_a_failed_push_of_a_large_object_leaves_no_parts(
     world.relay.rule = lambda _: None
     pushed = package.push(world.name, world.registry, force=True)
     assert pushed["large.bin"].get_bytes() == large["large.bin"]
+
+
+def large_package(world: Hurt) -> tuple[t4.Package, dict[str, bytes]]:
+    """Return a package of an object of three parts and a small one, and its bytes."""
+    files = {"large.bin": secrets.token_bytes(17 * MIB), "small.bin": secrets.token_bytes(999)}
+    folder = write_files(world.root / "large", files)
+    return t4.Package(settings=world.settings).set_dir("/", folder), files
+
+
+def check_repeated(world: Hurt, server: SeaweedFS, package: t4.Package, files: object) -> None:
+    """Look at the registry, push again without faults, and look at what came of it."""
+    world.relay.rule = lambda _: None
+    world.check()
+    pushed = package.push(world.name, world.registry, force=True)
+    dest = world.root / "repeated"
+    installed = t4.Package.install(world.name, world.registry, dest=dest)
+    assert installed.top_hash == pushed.top_hash
+    assert installed.verify(dest)
+    assert bytes_below(dest) == files
+    world.check()
+    bucket = world.registry.removeprefix("s3://")
+    assert not client_of(server).list_multipart_uploads(Bucket=bucket).get("Uploads")
+
+
+@BOTH_KINDS
+@pytest.mark.parametrize("lost", [1, 99], ids=["the first", "all"])
+def test_replies_of_uploads_that_were_completed_get_lost(
+    world: Hurt, lost: int, s3_env: SeaweedFS
+) -> None:
+    package, files = large_package(world)
+    dropped: list[str] = []
+
+    def rule(request: Request) -> Fault | None:
+        # Parts are sent with PUT, and an upload begins without an id.
+        if request.method != "POST" or "uploadId=" not in request.target or len(dropped) == lost:
+            return None
+        dropped.append(request.target)
+        return DROPPED
+
+    world.relay.rule = rule
+    try:
+        package.push(world.name, world.registry, force=True)
+    except t4.T4Error as exc:
+        # Nobody can know then whether the object is there.
+        assert "CompleteMultipartUpload" in str(exc)  # noqa: PT017 - it may succeed as well
+    assert dropped
+    check_repeated(world, s3_env, package, files)
+
+
+@BOTH_KINDS
+@pytest.mark.parametrize("lasting", [False, True], ids=["once", "always"])
+@pytest.mark.parametrize("part", ["partNumber=", "small", ".quilt/packages/", "named_packages"])
+def test_bytes_that_change_on_their_way_up_are_never_published(
+    world: Hurt, part: str, lasting: bool, s3_env: SeaweedFS
+) -> None:
+    package, files = large_package(world)
+    fault = Fault(corrupt_sent=True)
+    changed: set[str] = set()
+
+    def rule(request: Request) -> Fault | None:
+        # In a bucket without versions an object's key does not have its name.
+        where = request.target if part != "small" or request.body != files["small.bin"] else part
+        is_it = request.method == "PUT" and part in where and request.body
+        if not is_it or (request.target in changed and not lasting):
+            return None
+        changed.add(request.target)
+        return fault
+
+    world.relay.rule = rule
+    if lasting:
+        with pytest.raises(t4.T4Error):
+            package.push(world.name, world.registry, force=True)
+    else:
+        try:
+            package.push(world.name, world.registry, force=True)
+        except t4.T4Error:
+            assert t4.resolve(world.name, world.registry).top_hash in world.revisions
+    assert changed
+    check_repeated(world, s3_env, package, files)
