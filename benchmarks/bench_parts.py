@@ -21,6 +21,7 @@ from benchmarks.small_files import MIB, make_files, make_large
 _COPIED_BYTES: Final = 512 * 1024
 # Files that are read whole, and sent in one request as large as they get: what takes most memory.
 MIDDLE: Final = ((300, MIB), (60, 8 * MIB))
+_WORKS: Final = ("push", "install")
 
 
 @dataclass(frozen=True)
@@ -139,8 +140,10 @@ def middle(bench: Bench, sizes: Sizes, _: Run) -> None:
     cases.make_buckets(bench)
     for files, size_bytes in sizes.middle:
         files_here = _files(bench, files, size_bytes)
-        ours = cases.push(bench, files_here, with_quilt3=False)[0]
-        cases.install(bench, files_here, ours[-1], with_quilt3=False)
+        # Names of their own: `push` and `install` are drawn as growing with the number of files.
+        push_case, install_case = (f"middle-{work} {files_here.label}" for work in _WORKS)
+        ours = cases.push(bench, files_here, with_quilt3=False, case=push_case)[0]
+        cases.install(bench, files_here, ours[-1], with_quilt3=False, case=install_case)
 
 
 def manifests(bench: Bench, sizes: Sizes, _: Run) -> None:

@@ -36,7 +36,7 @@ _FILES_A_REQUEST: Final = 100
 # Works that move or hash files; the memory floor holds for each, at any size.
 _TRANSFERS: Final = (
     *("build", "push", "again", "changed", "install", "list", "copy"),
-    *("hash", "large-push", "large-install"),
+    *("hash", "large-push", "large-install", "middle-push", "middle-install"),
 )
 
 
@@ -211,7 +211,7 @@ def memory(run: Run) -> Verdict:
     peak_mb, case = max(worst)
     measured = f"{peak_mb:.0f} MB at most ({case})"
     whole = {f"push {MANY}", f"install {MANY}", f"large-push {LARGE}", f"large-install {LARGE}"}
-    whole |= {f"{work} {at}" for work in ("push", "install") for at in MIDDLE}
+    whole |= {f"middle-{work} {at}" for work in ("push", "install") for at in MIDDLE}
     if not whole <= set(run.cases):
         return Verdict(f"not measured at every size; {measured}")
     return Verdict(measured, peak_mb <= MEMORY_MB, MEMORY_MB / peak_mb)

@@ -147,8 +147,10 @@ def _on_top(
     bench.interleaved(case, contenders, _MANY_TIMES)
 
 
-def install(bench: Bench, small: Small, name: str, *, with_quilt3: bool = True) -> None:
-    """Install what we pushed, beside s5cmd's bare get."""
+def install(
+    bench: Bench, small: Small, name: str, *, with_quilt3: bool = True, case: str = ""
+) -> None:
+    """Install what we pushed, beside s5cmd's bare get. `case` is its name if given."""
 
     def run(work: str) -> Contender:
         def contender() -> Figure:
@@ -166,7 +168,7 @@ def install(bench: Bench, small: Small, name: str, *, with_quilt3: bool = True) 
         contenders["quilt3"] = run("quilt3_install")
     if bench.s5cmd:
         contenders["s5cmd"] = lambda: _get(bench, f"{VERSIONED}/{name}/*")
-    bench.interleaved(f"install {small.label}", contenders)
+    bench.interleaved(case or f"install {small.label}", contenders)
 
 
 def list_objects(bench: Bench, small: Small, name: str) -> None:
